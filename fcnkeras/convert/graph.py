@@ -1,0 +1,151 @@
+"""A model's calls as plain data: what calls what, in order, with nested models opened.
+
+Keras offers no public way to read a model's graph; the two private attributes that this needs
+(`Sequential._functional`, `Function._nodes_by_depth`) are touched here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+
+class ConversionError(ValueError):
+    """A model cannot be made fully convolutional: names the layer, the rule and the way out."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One tensor of the graph: its number, and the shape and dtype it has in the source model."""
+
+    index: int
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer: arguments with every tensor replaced by its `Ref`."""
+
+    layer: Any
+    args: tuple
+    kwargs: dict[str, Any]
+    outputs: tuple[Ref, ...]
+
+    @property
+    def inputs(self) -> tuple[Ref, ...]:
+        leaves = keras.tree.flatten((self.args, self.kwargs))
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Ref))
+
+
+@dataclass
+class Graph:
+    """A model as a list of calls, in an order in which they can be made."""
+
+    inputs: list[Ref] = field(default_factory=list)
+    outputs: list[Ref] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    _count: int = 0
+
+    def new_ref(self, tensor: keras.KerasTensor) -> Ref:
+        self._count += 1
+        return Ref(self._count, tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+
+    def layers(self) -> Iterator[Any]:
+        """Every layer once, in the order of its first call."""
+        yield from {id(call.layer): call.layer for call in self.calls}.values()
+
+    def producer(self, ref: Ref) -> Call | None:
+        """The call that gives `ref`; None for an input."""
+        return next((call for call in self.calls if ref in call.outputs), None)
+
+
+def trace(model: keras.Model) -> Graph:
+    """Reads the graph of a Functional or Sequential model, nested models included.
+
+    Raises:
+        ConversionError: the model, or one inside it, is neither Functional nor Sequential.
+    """
+    graph = Graph()
+    functional = _functional(model)
+    graph.inputs = [graph.new_ref(tensor) for tensor in functional.inputs]
+    graph.outputs = _walk(functional, graph.inputs, graph, training=None)
+    return graph
+
+
+def run(graph: Graph, inputs: Sequence[Any], call_fn: Callable[..., Any]) -> dict[Ref, Any]:
+    """Makes every call of the graph with `call_fn(call, args, kwargs)`.
+
+    Works on symbolic tensors, which builds a model, and on arrays, which computes its values.
+
+    Returns:
+        The value of every `Ref`.
+    """
+    values: dict[Ref, Any] = dict(zip(graph.inputs, inputs, strict=True))
+    for call in graph.calls:
+        args, kwargs = _map_tensors((call.args, call.kwargs), Ref, values.__getitem__)
+        results = keras.tree.flatten(call_fn(call, args, kwargs))
+        values.update(zip(call.outputs, results, strict=True))
+    return values
+
+
+def _functional(model: keras.Model) -> Any:
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise ConversionError(
+                f"Model '{model.name}' has no shape yet: build it, or give it an Input layer, "
+                "before it is converted."
+            )
+        model = model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ConversionError(
+            f"Model '{model.name}' is a {type(model).__name__}, whose graph cannot be read: "
+            "only Functional and Sequential models are converted. Write it with the Functional API."
+        )
+    return model
+
+
+def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) -> list[Ref]:
+    refs = {id(tensor): ref for tensor, ref in zip(model.inputs, inputs, strict=True)}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            args, kwargs = _map_tensors(
+                (node.arguments.args, node.arguments.kwargs),
+                keras.KerasTensor,
+                lambda tensor: refs[id(tensor)],
+            )
+            kwargs = {key: value for key, value in kwargs.items() if value is not None}
+            if training is not None and "training" not in kwargs and _takes_training(node.operation):
+                kwargs["training"] = training
+            if isinstance(node.operation, keras.Model):
+                inner = _functional(node.operation)
+                given = [leaf for leaf in keras.tree.flatten(args) if isinstance(leaf, Ref)]
+                outputs = _walk(inner, given, graph, kwargs.get("training"))
+            else:
+                outputs = [graph.new_ref(tensor) for tensor in node.output_tensors]
+                graph.calls.append(Call(node.operation, args, kwargs, tuple(outputs)))
+            refs.update(
+                (id(tensor), ref) for tensor, ref in zip(node.output_tensors, outputs, strict=True)
+            )
+    return [refs[id(tensor)] for tensor in model.outputs]
+
+
+def _takes_training(operation: Any) -> bool:
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def _map_tensors(structure: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """`keras.tree.map_structure` for leaves of one kind; unlike it, keeps tuples and dicts plain."""
+    if isinstance(structure, kind):
+        return function(structure)
+    if isinstance(structure, Mapping):
+        return {key: _map_tensors(value, kind, function) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(_map_tensors(value, kind, function) for value in structure)
+    return structure

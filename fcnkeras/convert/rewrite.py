@@ -1,0 +1,165 @@
+"""`to_fcn`: applies a conversion plan and returns a new model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from fcnkeras.convert.certificate import certify
+from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
+from fcnkeras.convert.plan import ConversionPlan, Form, State, Step, plan_graph
+from fcnkeras.layers import NativeWindow
+
+
+def to_fcn(
+    model: keras.Model,
+    *,
+    pooling: str | None = "max",
+    pool_on: str = "logits",
+    window: str = "native",
+    name: str | None = None,
+    verify: bool = True,
+) -> keras.Model:
+    """Makes an image classifier fully convolutional: a new model for pictures of any size.
+
+    Every Dense layer becomes a convolution with the same weights, so that the network can be laid
+    on every place of a larger picture; the decisions of all places are pooled.
+
+    Args:
+        model: a Functional or Sequential classifier, (batch, height, width, channels) to
+            (batch, classes), in any pixel range that it takes. It is only read.
+        pooling: how the places are joined: "max", "avg", or None for the map itself, of shape
+            (batch, rows, columns, classes).
+        pool_on: "logits" pools, then applies the output activation (so that a softmax still sums
+            to 1); "probabilities" applies the activation at each place, then pools.
+        window: what one place sees, where the model ends in a global pooling. "native": what the
+            original network saw (a 7x7 average for a network of 224 pixels), so that every
+            place is the original network slid there. "point": one feature location.
+            Models that flatten their map always see their native window.
+        name: the new model's name; by default the model's own and `_fcn`.
+        verify: proves at the native size that the result equals `model`, and raises if not.
+
+    Returns:
+        A `keras.Model`, (batch, rows, columns, channels) to (batch, classes), with weights of its
+        own and the layer names of `model`. With verify, its attribute `certificate` is the proof
+        (None for a model of free size, which has no native size to be compared at).
+
+    Raises:
+        ConversionError: a layer has no spatial twin, or the result differs from the model.
+        ValueError: an argument is none of its values.
+
+    Example:
+        >>> model = keras.applications.VGG16(weights=None)
+        >>> fcn = to_fcn(model)
+        >>> fcn(np.zeros((1, 336, 500, 3), "float32")).shape
+        (1, 1000)
+
+    Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015.
+    """
+    graph = trace(model)
+    plan, states = plan_graph(model.name, graph, pooling=pooling, pool_on=pool_on, window=window)
+    twins = _make_twins(graph, plan)
+    fcn = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
+    _move_weights(graph, plan, twins)
+    if verify:
+        fcn.certificate = certify(graph, plan, states, twins, fcn)
+    return fcn
+
+
+def _make_twins(graph: Graph, plan: ConversionPlan) -> dict[int, Any]:
+    """A new layer for every layer of the graph, by the source layer's id."""
+    split = {output.layer for output in plan.outputs if output.split == "argument"}
+    taken: set[str] = set()
+    twins = {}
+    for layer, step in zip(graph.layers(), plan.steps, strict=True):
+        name, count = layer.name, 1
+        while name in taken:  # two opened models may use one name
+            count += 1
+            name = f"{layer.name}_{count}"
+        taken.add(name)
+        twins[id(layer)] = _make_twin(layer, step, name, linear=layer.name in split)
+    return twins
+
+
+def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
+    config, kind = layer.get_config(), type(layer)
+    if step.becomes != step.kind:
+        kind = getattr(layers, step.becomes)
+        shared = ("dtype", "trainable")
+        if step.becomes == "Conv2D":
+            shared += ("use_bias", "activation", "kernel_", "bias_")
+        config = {key: value for key, value in config.items() if key.startswith(shared)}
+    config |= {**step.config, "name": name}
+    if linear:
+        config["activation"] = "linear"
+    # No random numbers are drawn for weights that are overwritten at once.
+    initializers = {key: value for key, value in config.items() if key.endswith("_initializer")}
+    twin = kind.from_config(config | dict.fromkeys(initializers, "zeros"))
+    for key, value in initializers.items():
+        setattr(twin, key, keras.initializers.get(value))
+    return twin
+
+
+def _assemble(
+    graph: Graph,
+    plan: ConversionPlan,
+    states: Mapping[Ref, State],
+    twins: Mapping[int, Any],
+    name: str,
+) -> keras.Model:
+    source = graph.inputs[0]
+    picture = keras.Input((None, None, source.shape[-1]), dtype=source.dtype, name="picture")
+    waits = any(state.form is Form.FLAT for state in states.values())
+    least = plan.native if plan.window == "native" or waits else None
+    start = NativeWindow(plan.native, least, name="native_window")(picture)
+    features: dict[Ref, Any] = {}
+
+    def call_twin(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        ref = call.inputs[0]
+        if states[ref].form is Form.MAP and states[call.outputs[0]].form is not Form.MAP:
+            if ref not in features:  # the mark that skip connections and activation maps look for
+                suffix = f"_{len(features) + 1}" if features else ""
+                features[ref] = layers.Identity(name=f"features{suffix}")(args[0])
+            args = (features[ref],)
+        return twins[id(call.layer)](*args, **kwargs)
+
+    values = run(graph, [start], call_twin)
+    outputs = []
+    for number, (ref, output) in enumerate(zip(graph.outputs, plan.outputs, strict=True)):
+        call = graph.producer(ref)
+        assert call is not None
+        suffix = f"_{number + 1}" if number else ""
+        logits, activation = values[ref], None
+        if output.split == "layer":
+            logits, activation = values[call.inputs[0]], twins[id(call.layer)]
+        elif output.split == "argument":
+            activation = layers.Activation(
+                call.layer.activation,
+                name=f"{twins[id(call.layer)].name}_activation",
+                dtype=call.layer.dtype_policy,
+            )
+        outputs.append(_pool(logits, activation, plan, f"pooled{suffix}"))
+    return keras.Model(picture, outputs if len(outputs) > 1 else outputs[0], name=name)
+
+
+def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
+    """Pools the map and applies the output's activation, in the order that the plan says."""
+    kinds = {"max": layers.GlobalMaxPooling2D, "avg": layers.GlobalAveragePooling2D}
+    steps = [kinds.get(plan.pooling, layers.Identity)(name=name)]  # type: ignore[arg-type]
+    if activation is not None:
+        steps.insert(0 if plan.pool_on == "probabilities" else 1, activation)
+    for step in steps:
+        logits = step(logits)
+    return logits
+
+
+def _move_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:
+    for layer, step in zip(graph.layers(), plan.steps, strict=True):
+        shapes = dict(step.weights)
+        sources, targets = getattr(layer, "weights", []), getattr(twins[id(layer)], "weights", [])
+        for source, target in zip(sources, targets, strict=True):
+            shape = tuple(source.shape)
+            target.assign(keras.ops.reshape(source.value, shapes.get(shape, shape)))
