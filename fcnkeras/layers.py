@@ -5,7 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
+# Means and deviations of ImageNet's training pictures, as the weights of keras.applications expect
+# them (keras.applications.imagenet_utils.preprocess_input).
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
+TORCH_STD_RGB = (0.229, 0.224, 0.225)
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class Preprocessing(keras.layers.Layer):
+    """Turns RGB pixels of 0-255 into what a network was trained on.
+
+    Args:
+        mode: "tf": -1 to 1; "caffe": BGR minus ImageNet's means; "torch": 0 to 1, then ImageNet's
+            means and deviations; "none": unchanged.
+
+    Input and output shape: (batch, height, width, 3), channels last.
+    """
+
+    MODES = ("tf", "caffe", "torch", "none")
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in self.MODES:
+            raise ValueError(f"`mode` must be one of {self.MODES}. Received: {mode!r}")
+        self.mode = mode
+
+    def call(self, pictures: Any) -> Any:
+        x = ops.cast(pictures, self.compute_dtype)
+        if self.mode == "tf":
+            return x / 127.5 - 1.0
+        if self.mode == "caffe":
+            return ops.flip(x, axis=-1) - ops.cast(CAFFE_MEAN_BGR, x.dtype)
+        if self.mode == "torch":
+            return (x / 255.0 - ops.cast(TORCH_MEAN_RGB, x.dtype)) / ops.cast(
+                TORCH_STD_RGB, x.dtype
+            )
+        return x
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable("fcnkeras")
@@ -34,25 +78,150 @@ class NativeWindow(keras.layers.Layer):
         super().__init__(**kwargs)
         self.native = None if native is None else (int(native[0]), int(native[1]))
         self.least = None if least is None else (int(least[0]), int(least[1]))
-        self.supports_masking = True
 
     def call(self, pictures: Any) -> Any:
-        self._check(tuple(pictures.shape[1:3]))
+        if self.least is not None:
+            size = tuple(pictures.shape[1:3])
+            pairs = zip(size, self.least, strict=True)
+            if any(side is not None and side < least for side, least in pairs):
+                raise ValueError(
+                    f"Pictures must be at least {self.least[0]}x{self.least[1]} pixels (height x "
+                    f"width), the network's native window. Received: {size[0]}x{size[1]}"
+                )
         return pictures
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
-    def _check(self, size: tuple) -> None:
-        if self.least is None:
-            return
-        if any(side is not None and side < least for side, least in zip(size, self.least, strict=True)):
-            raise ValueError(
-                f"Pictures must be at least {self.least[0]}x{self.least[1]} pixels (height x width), "
-                f"the network's native window. Received: {size[0]}x{size[1]}"
-            )
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "native": self.native, "least": self.least}
 
 
+@keras.saving.register_keras_serializable("fcnkeras")
+class MaskedGlobalPooling2D(keras.layers.Layer):
+    """Global pooling over the places that saw the picture, not the padding around it.
+
+    A place counts if at least half of its window, in cells of the feature map, is real picture; if
+    no window is that full (a narrow picture, padded), those as full as the fullest count. Padding
+    therefore never wins a maximum, and an average weighs each place by its share of real picture.
+    The values of places that count still saw what padding their window holds.
+
+    Args:
+        mode: "max" or "avg".
+        window: (rows, columns) of feature cells that one place of the map sees.
+
+    Inputs: a list of the map (batch, rows, columns, channels) and the mask
+        (batch, height, width) in pixels, true or 1 on real picture.
+    Output shape: (batch, channels).
+    """
+
+    def __init__(self, mode: str, window: tuple[int, int] = (1, 1), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("max", "avg"):
+            raise ValueError(f"`mode` must be 'max' or 'avg'. Received: {mode!r}")
+        self.mode = mode
+        self.window = (int(window[0]), int(window[1]))
+
+    def call(self, inputs: Any) -> Any:
+        scores, mask = inputs
+        coverage = self.coverage(mask, ops.shape(scores)[1:3])
+        fullest = ops.max(coverage, axis=(1, 2), keepdims=True)
+        counts = coverage >= ops.minimum(fullest, 0.5) - 1e-4
+        if self.mode == "max":
+            low = ops.cast(-3e38 if scores.dtype != "float16" else -6e4, scores.dtype)
+            return ops.max(ops.where(counts, scores, low), axis=(1, 2))
+        weights = ops.cast(ops.where(counts, coverage, 0.0), scores.dtype)
+        total = ops.maximum(ops.sum(weights, axis=(1, 2)), 1e-6)
+        return ops.sum(scores * weights, axis=(1, 2)) / total
+
+    def coverage(self, mask: Any, size: tuple) -> Any:
+        """The share of real picture in each place's window: (batch, rows, columns, 1) float32."""
+        rows, columns = self.window
+        cells = (size[0] + rows - 1, size[1] + columns - 1)
+        mask = ops.expand_dims(ops.cast(mask, "float32"), -1)
+        mask = ops.image.resize(
+            mask, cells, interpolation="bilinear", antialias=True, data_format="channels_last"
+        )
+        return ops.average_pool(mask, self.window, strides=1, padding="valid")
+
+    def compute_output_shape(self, input_shape: list) -> tuple:
+        return (input_shape[0][0], input_shape[0][-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode, "window": self.window}
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class CropsToBatch(keras.layers.Layer):
+    """Lays the crops of each picture out as a batch.
+
+    Input shape: (batch, crops, height, width, channels).
+    Output shape: (batch * crops, height, width, channels).
+    """
+
+    def call(self, crops: Any) -> Any:
+        return ops.reshape(crops, (-1, *ops.shape(crops)[2:]))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        known = input_shape[0] is not None and input_shape[1] is not None
+        return (input_shape[0] * input_shape[1] if known else None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class PoolCrops(keras.layers.Layer):
+    """Joins the scores of each picture's crops.
+
+    Args:
+        mode: "max" or "avg".
+
+    Inputs: a list of the scores (batch * crops, classes) and the crops that they are of,
+        (batch, crops, height, width, channels), which are read for their number only.
+    Output shape: (batch, classes).
+    """
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("max", "avg"):
+            raise ValueError(f"`mode` must be 'max' or 'avg'. Received: {mode!r}")
+        self.mode = mode
+
+    def call(self, inputs: Any) -> Any:
+        scores, crops = inputs
+        scores = ops.reshape(scores, (-1, ops.shape(crops)[1], scores.shape[-1]))
+        return ops.max(scores, axis=1) if self.mode == "max" else ops.mean(scores, axis=1)
+
+    def compute_output_shape(self, input_shape: list) -> tuple:
+        return (input_shape[1][0], input_shape[0][-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class MatchGrid(keras.layers.Layer):
+    """Brings a finer map onto a coarser map's grid: maximum over the stride, then the same size.
+
+    Args:
+        stride: (rows, columns) of cells of the finer map to one cell of the coarser one.
+
+    Inputs: a list of the finer map (batch, rows, columns, channels) and the coarser one, which is
+        read for its size only. Where the strides alone leave another size (networks that do not
+        pad their borders), a bilinear resize takes up the difference of a cell or two.
+    Output shape: (batch, coarser rows, coarser columns, finer map's channels).
+    """
+
+    def __init__(self, stride: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = (int(stride[0]), int(stride[1]))
+
+    def call(self, inputs: Any) -> Any:
+        fine, coarse = inputs
+        pooled = ops.max_pool(fine, self.stride, strides=self.stride, padding="same")
+        size = ops.shape(coarse)[1:3]
+        return ops.image.resize(pooled, size, interpolation="bilinear", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape: list) -> tuple:
+        return (*input_shape[1][:3], input_shape[0][-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stride": self.stride}

@@ -75,7 +75,9 @@ def certify(
     """
     if plan.native is None:
         return None
-    shape = (2, *plan.native, graph.inputs[0].shape[-1])
+    channels = graph.inputs[0].shape[-1]
+    assert channels is not None  # convolutions do not build without it
+    shape = (2, *plan.native, channels)
     pictures = ops.cast(_pictures(shape), graph.inputs[0].dtype)
     split = {output.layer for output in plan.outputs if output.split == "argument"}
 
@@ -137,7 +139,7 @@ def _difference(name: str, value: Any, twin_value: Any, tolerance: float) -> flo
     b = np.asarray(keras.ops.convert_to_numpy(ops.cast(twin_value, "float32"))).reshape(a.shape)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ConversionError(
-            f"Layer '{name}' gives values that are not finite on noise, so the conversion cannot be "
+            f"Layer '{name}' gives values that are not finite on noise, so nothing can be "
             "proven: check the model's weights, or pass verify=False."
         )
     # Each picture by itself: the noise of 0-255 may give values a hundred times the other's.
@@ -146,7 +148,7 @@ def _difference(name: str, value: Any, twin_value: Any, tolerance: float) -> flo
         worst = max(worst, float(np.abs(x - y).max() / max(np.abs(x).max(), 1e-30)))
     if worst > tolerance:
         raise ConversionError(
-            f"Layer '{name}' differs from its twin by {worst:.2g} of its largest value at the native "
-            f"size; at most {tolerance:g} is float rounding. The model is not returned."
+            f"Layer '{name}' differs from its twin by {worst:.2g} of its largest value at the "
+            f"native size; at most {tolerance:g} is float rounding. The model is not returned."
         )
     return worst

@@ -121,7 +121,11 @@ def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) ->
                 lambda tensor: refs[id(tensor)],
             )
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
-            if training is not None and "training" not in kwargs and _takes_training(node.operation):
+            if (
+                training is not None
+                and "training" not in kwargs
+                and _takes_training(node.operation)
+            ):
                 kwargs["training"] = training
             if isinstance(node.operation, keras.Model):
                 inner = _functional(node.operation)
@@ -141,7 +145,7 @@ def _takes_training(operation: Any) -> bool:
 
 
 def _map_tensors(structure: Any, kind: type, function: Callable[[Any], Any]) -> Any:
-    """`keras.tree.map_structure` for leaves of one kind; unlike it, keeps tuples and dicts plain."""
+    """`keras.tree.map_structure` for leaves of one kind; tuples and dicts stay plain."""
     if isinstance(structure, kind):
         return function(structure)
     if isinstance(structure, Mapping):

@@ -1,8 +1,8 @@
 """Which layer becomes which: the plan of a conversion, as plain data without weights.
 
-A walk over the graph gives every tensor a `Form`: part of the spatial map, a flattened map that still
-waits for the Dense layer that reads it, or a vector, whose twin is a map with one column of values
-at each location. What a layer becomes follows from the form of its input.
+A walk over the graph gives every tensor a `Form`: part of the spatial map, a flattened map that
+still waits for the Dense layer that reads it, or a vector, whose twin is a map with one column of
+values at each location. What a layer becomes follows from the form of its input.
 """
 
 from __future__ import annotations
@@ -126,7 +126,11 @@ class ConversionPlan:
 
 
 def plan_conversion(
-    model: keras.Model, *, pooling: str | None = "max", pool_on: str = "logits", window: str = "native"
+    model: keras.Model,
+    *,
+    pooling: str | None = "max",
+    pool_on: str = "logits",
+    window: str = "native",
 ) -> ConversionPlan:
     """Says what `to_fcn` would do to `model`, without doing it.
 
@@ -247,10 +251,9 @@ def _collapse(call: Call, number: int, window: str) -> tuple[Step, State]:
     if len(shape) != 4:  # a vector inside the spatial part, flattened again
         return _same(layer, KEPT), State(Form.MAP)
     rows, columns = shape[1], shape[2]
-    fixed = rows is not None and columns is not None
     collapses = frozenset({number})
     if isinstance(layer, layers.Flatten):
-        if not fixed:
+        if rows is None or columns is None:
             raise ConversionError(
                 f"Layer '{layer.name}' flattens a map of free size {shape}: "
                 "give the model a fixed input size."
@@ -262,7 +265,7 @@ def _collapse(call: Call, number: int, window: str) -> tuple[Step, State]:
         return _identity(layer, "every location decides alone"), State(
             Form.VECTOR, collapses=collapses
         )
-    if not fixed:
+    if rows is None or columns is None:
         raise ConversionError(
             f"Layer '{layer.name}' pools a map of free size {shape}, so there is no native window: "
             'give the model a fixed input size, or use window="point".'
@@ -318,9 +321,7 @@ _MERGES = (
 _RENAMES = (*_COLLAPSES, layers.Reshape)
 
 
-def _after_flatten(
-    call: Call, given: list[State], collapses: frozenset[int]
-) -> tuple[Step, State]:
+def _after_flatten(call: Call, given: list[State], collapses: frozenset[int]) -> tuple[Step, State]:
     layer = call.layer
     window = given[0].window
     assert window is not None
@@ -437,7 +438,9 @@ def _exact_at_points(
     ends = [call for call in head if states[call.inputs[0]].form is Form.MAP]
     if all(isinstance(call.layer, layers.Flatten) for call in ends):
         return True  # the kernel is the whole native map: one location
-    if pooling != "avg" or not all(isinstance(c.layer, layers.GlobalAveragePooling2D) for c in ends):
+    if pooling != "avg" or not all(
+        isinstance(c.layer, layers.GlobalAveragePooling2D) for c in ends
+    ):
         return False
     final = {output.layer for output in outputs if output.split}
     affine = (

@@ -57,7 +57,8 @@ def to_fcn(
         >>> fcn(np.zeros((1, 336, 500, 3), "float32")).shape
         (1, 1000)
 
-    Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", 2015.
+    Source: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation",
+    2015.
     """
     graph = trace(model)
     plan, states = plan_graph(model.name, graph, pooling=pooling, pool_on=pool_on, window=window)
@@ -88,7 +89,7 @@ def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
     config, kind = layer.get_config(), type(layer)
     if step.becomes != step.kind:
         kind = getattr(layers, step.becomes)
-        shared = ("dtype", "trainable")
+        shared: tuple[str, ...] = ("dtype", "trainable")
         if step.becomes == "Conv2D":
             shared += ("use_bias", "activation", "kernel_", "bias_")
         config = {key: value for key, value in config.items() if key.startswith(shared)}
@@ -147,13 +148,17 @@ def _assemble(
 
 def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
     """Pools the map and applies the output's activation, in the order that the plan says."""
-    kinds = {"max": layers.GlobalMaxPooling2D, "avg": layers.GlobalAveragePooling2D}
-    steps = [kinds.get(plan.pooling, layers.Identity)(name=name)]  # type: ignore[arg-type]
-    if activation is not None:
-        steps.insert(0 if plan.pool_on == "probabilities" else 1, activation)
-    for step in steps:
-        logits = step(logits)
-    return logits
+    kind = {
+        "max": layers.GlobalMaxPooling2D,
+        "avg": layers.GlobalAveragePooling2D,
+        None: layers.Identity,
+    }[plan.pooling]
+    pool = kind(name=name)
+    if activation is None:
+        return pool(logits)
+    if plan.pool_on == "logits":
+        return activation(pool(logits))
+    return pool(activation(logits))
 
 
 def _move_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:

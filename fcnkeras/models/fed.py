@@ -1,0 +1,68 @@
+"""The model that a feeder's batches go into: with masks, with several crops, or as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from fcnkeras.layers import CropsToBatch, MaskedGlobalPooling2D, PoolCrops
+from fcnkeras.models.structure import map_window
+
+MASKED_FEEDERS = ("pad", "native")
+
+
+def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
+    """Wraps a fully convolutional model so that it takes what `fcnkeras.batching` yields.
+
+    Args:
+        fcn: a model that `to_fcn` returned, with pooling "max" or "avg" and one output.
+        feeder: "squash" and "crop" leave the model as it is; "pad" and "native" add the mask of
+            real pixels, which reaches the pooling; "multicrop" takes
+            (batch, crops, height, width, 3) and joins the crops as the model joins its places,
+            before the output activation where the model pools logits.
+
+    Returns:
+        A model that shares every layer and weight with `fcn`: training one trains both.
+    """
+    if feeder in MASKED_FEEDERS:
+        return _with_mask(fcn)
+    if feeder == "multicrop":
+        return _with_crops(fcn)
+    return fcn
+
+
+def _mode(fcn: keras.Model) -> str:
+    pool = fcn.get_layer("pooled")
+    if isinstance(pool, layers.GlobalMaxPooling2D):
+        return "max"
+    if isinstance(pool, layers.GlobalAveragePooling2D):
+        return "avg"
+    raise ValueError(
+        f"Model '{fcn.name}' does not pool its map: convert it with pooling 'max' or 'avg'."
+    )
+
+
+def _tail(fcn: keras.Model, x: Any) -> Any:
+    """Applies what stands behind the pooling."""
+    names = [layer.name for layer in fcn.layers]
+    for layer in fcn.layers[names.index("pooled") + 1 :]:
+        x = layer(x)
+    return x
+
+
+def _with_mask(fcn: keras.Model) -> keras.Model:
+    mask = keras.Input((None, None), dtype="bool", name="mask")
+    pool = MaskedGlobalPooling2D(_mode(fcn), map_window(fcn), name="masked_pooled")
+    scores = pool([fcn.get_layer("pooled").input, mask])
+    return keras.Model([fcn.input, mask], _tail(fcn, scores), name=f"{fcn.name}_masked")
+
+
+def _with_crops(fcn: keras.Model) -> keras.Model:
+    channels = fcn.input.shape[-1]
+    crops = keras.Input((None, None, None, channels), name="crops")
+    pooled = keras.Model(fcn.input, fcn.get_layer("pooled").output, name=f"{fcn.name}_scores")
+    scores = pooled(CropsToBatch(name="crops_to_batch")(crops))
+    scores = PoolCrops(_mode(fcn), name="pool_crops")([scores, crops])
+    return keras.Model(crops, _tail(fcn, scores), name=f"{fcn.name}_crops")

@@ -1,0 +1,129 @@
+"""The facts of each network, as data. Nothing else in the project knows a network by its name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What the project knows of one network.
+
+    Attributes:
+        name: as users write it.
+        home: "module:function" of its constructor, which takes `weights`, `classes`, `input_shape`
+            and `classifier_activation` as those of `keras.applications` do.
+        native: side in pixels of the square picture that it was made for.
+        preprocessing: the mode of `fcnkeras.layers.Preprocessing` that its weights expect.
+        skip: the layer whose map a skip connection reads by default, a quarter or an eighth of the
+            picture's size.
+        blocks: the last layer of each block, from the picture up; "the first n blocks" means every
+            layer up to `blocks[n - 1]`.
+        weights: what `weights="imagenet"` stands for; the small network has weights of its own.
+    """
+
+    name: str
+    home: str
+    native: int
+    preprocessing: str
+    skip: str
+    blocks: tuple[str, ...]
+    weights: str = "imagenet"
+
+    @property
+    def constructor(self) -> Callable[..., Any]:
+        """The function that builds the network."""
+        module, function = self.home.split(":")
+        return getattr(importlib.import_module(module), function)
+
+
+def _vgg(name: str) -> NetworkSpec:
+    blocks = tuple(f"block{n}_pool" for n in range(1, 6))
+    return NetworkSpec(name, f"keras.applications:{name}", 224, "caffe", "block2_pool", blocks)
+
+
+SPECS = {
+    spec.name: spec
+    for spec in (
+        _vgg("VGG16"),
+        _vgg("VGG19"),
+        NetworkSpec(
+            "ResNet50",
+            "keras.applications:ResNet50",
+            224,
+            "caffe",
+            "conv2_block3_out",
+            (
+                "pool1_pool",
+                "conv2_block3_out",
+                "conv3_block4_out",
+                "conv4_block6_out",
+                "conv5_block3_out",
+            ),
+        ),
+        NetworkSpec(
+            "InceptionV3",
+            "keras.applications:InceptionV3",
+            299,
+            "tf",
+            "mixed2",
+            tuple(f"mixed{n}" for n in range(11)),
+        ),
+        NetworkSpec(
+            "Xception",
+            "keras.applications:Xception",
+            299,
+            "tf",
+            "block2_pool",
+            (
+                "block1_conv2_act",
+                "block2_pool",
+                "block3_pool",
+                "block4_pool",
+                *(f"block{n}_sepconv3_bn" for n in range(5, 13)),
+                "block13_pool",
+                "block14_sepconv2_act",
+            ),
+        ),
+        NetworkSpec(
+            "MobileNetV2",
+            "keras.applications:MobileNetV2",
+            224,
+            "tf",
+            "block_2_add",
+            (
+                "expanded_conv_project_BN",
+                "block_2_add",
+                "block_5_add",
+                "block_9_add",
+                "block_12_add",
+                "block_15_add",
+                "out_relu",
+            ),
+        ),
+        NetworkSpec(
+            "SmallVGG",
+            "fcnkeras.models.small:SmallVGG",
+            64,
+            "none",
+            "block2_pool",
+            tuple(f"block{n}_pool" for n in range(1, 5)),
+            weights="generated",
+        ),
+    )
+}
+
+
+def get_spec(name: str) -> NetworkSpec:
+    """The spec of a network by its name, whatever its case.
+
+    Raises:
+        ValueError: no such network.
+    """
+    by_lower = {key.lower(): spec for key, spec in SPECS.items()}
+    if name.lower() not in by_lower:
+        raise ValueError(f"Unknown network: {name!r}. Known: {', '.join(SPECS)}")
+    return by_lower[name.lower()]

@@ -1,0 +1,45 @@
+"""What can be read off a model that `to_fcn` made: native size, map shapes, the pooled map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from fcnkeras.layers import NativeWindow
+
+
+def native_size(fcn: keras.Model) -> tuple[int, int] | None:
+    """(height, width) in pixels of the network that a fully convolutional model was made from.
+
+    Raises:
+        ValueError: the model was not made by `to_fcn`.
+    """
+    for layer in fcn.layers:
+        if isinstance(layer, NativeWindow):
+            return layer.native
+    raise ValueError(f"Model '{fcn.name}' was not made by `to_fcn`: it has no NativeWindow layer.")
+
+
+def native_shapes(fcn: keras.Model, names: Sequence[str]) -> list[tuple[int, ...]]:
+    """The output shapes that the named layers have for one picture of the native size."""
+    size = native_size(fcn) or (256, 256)
+    outputs = [fcn.get_layer(name).output for name in names]
+    probe = keras.Model(fcn.input, outputs)
+    shapes = probe.compute_output_shape((1, *size, fcn.input.shape[-1]))
+    return [tuple(shape) for shape in shapes]
+
+
+def map_window(fcn: keras.Model) -> tuple[int, int]:
+    """(rows, columns) of feature cells that one place of the model's map sees."""
+    features, scores = native_shapes(fcn, ["features", _pooled_source(fcn)])
+    return features[1] - scores[1] + 1, features[2] - scores[2] + 1
+
+
+def map_model(fcn: keras.Model) -> keras.Model:
+    """The model up to its map of scores before pooling: (batch, rows, columns, classes)."""
+    return keras.Model(fcn.input, fcn.get_layer("pooled").input, name=f"{fcn.name}_map")
+
+
+def _pooled_source(fcn: keras.Model) -> str:
+    return fcn.get_layer("pooled").input._keras_history.operation.name
