@@ -136,13 +136,10 @@ class MaskedGlobalPooling2D(keras.layers.Layer):
 
     def coverage(self, mask: Any, size: tuple) -> Any:
         """The share of real picture in each place's window: (batch, rows, columns, 1) float32."""
-        rows, columns = self.window
-        cells = (size[0] + rows - 1, size[1] + columns - 1)
-        mask = ops.expand_dims(ops.cast(mask, "float32"), -1)
-        mask = ops.image.resize(
-            mask, cells, interpolation="bilinear", antialias=True, data_format="channels_last"
-        )
-        return ops.average_pool(mask, self.window, strides=1, padding="valid")
+        share = ops.expand_dims(ops.cast(mask, "float32"), -1)
+        for axis in (1, 2):
+            share = _window_means(share, axis, size[axis - 1], self.window[axis - 1])
+        return share
 
     def compute_output_shape(self, input_shape: list) -> tuple:
         return (input_shape[0][0], input_shape[0][-1])
@@ -206,7 +203,7 @@ class MatchGrid(keras.layers.Layer):
 
     Inputs: a list of the finer map (batch, rows, columns, channels) and the coarser one, which is
         read for its size only. Where the strides alone leave another size (networks that do not
-        pad their borders), a bilinear resize takes up the difference of a cell or two.
+        pad their borders), the nearest cells are taken.
     Output shape: (batch, coarser rows, coarser columns, finer map's channels).
     """
 
@@ -217,11 +214,31 @@ class MatchGrid(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         fine, coarse = inputs
         pooled = ops.max_pool(fine, self.stride, strides=self.stride, padding="same")
-        size = ops.shape(coarse)[1:3]
-        return ops.image.resize(pooled, size, interpolation="bilinear", data_format="channels_last")
+        for axis in (1, 2):
+            have, want = ops.shape(pooled)[axis], ops.shape(coarse)[axis]
+            nearest = (2 * ops.arange(want) + 1) * have // (2 * want)
+            pooled = ops.take(pooled, nearest, axis=axis)
+        return pooled
 
     def compute_output_shape(self, input_shape: list) -> tuple:
         return (*input_shape[1][:3], input_shape[0][-1])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stride": self.stride}
+
+
+def _window_means(values: Any, axis: int, places: Any, window: int) -> Any:
+    """Means over `places` windows along an axis, each of `window` cells, where the axis is cut into
+    places + window - 1 cells. Sizes may be known only when the layer runs."""
+    length = ops.shape(values)[axis]
+    cells = places + window - 1
+    edges = ops.arange(cells + 1) * length // cells
+    sums = ops.cumsum(values, axis=axis)
+    zero = ops.zeros_like(ops.take(sums, ops.arange(1), axis=axis))
+    sums = ops.concatenate([zero, sums], axis=axis)
+    first, last = edges[:places], edges[window:]
+    width = ops.cast(ops.maximum(last - first, 1), values.dtype)
+    shape = [1] * len(values.shape)
+    shape[axis] = -1
+    total = ops.take(sums, last, axis=axis) - ops.take(sums, first, axis=axis)
+    return total / ops.reshape(width, shape)

@@ -1,0 +1,182 @@
+"""Batches of fed pictures: a `keras.utils.PyDataset` for `fit`, `evaluate` and `predict`.
+
+Pictures of one batch share one shape. Squares need no thought; the crops of a multi-crop are
+batched by their number; pictures of native aspect are sorted by aspect, batched with their
+neighbours, and padded to the largest of the batch, with the mask that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from fcnkeras import feeders
+from fcnkeras.data.records import Collection, Record
+from fcnkeras.images import open_picture, probe
+
+# Long sides are padded up to size * GRAIN ** n, which bounds the number of shapes: 1:12 to 12:1
+# gives at most 43.
+GRAIN = 1.125
+# In every epoch neighbours in aspect differ: long sides are sorted after a change of up to 10 %.
+JITTER = 0.1
+MASKED = ("pad", "native")
+
+
+class FedPictures(keras.utils.PyDataset):
+    """The pictures of a collection, fed and batched.
+
+    Args:
+        collection: the pictures and their classes.
+        feeder: "squash", "crop", "pad", "multicrop" or "native".
+        size: side of the square in pixels, or of the short side for "native".
+        batch: pictures in a batch.
+        shuffle: whether the order changes with every epoch; without, it is by shape.
+        flip: whether each picture is mirrored left to right in half of its appearances.
+        seed: of order and flips; epoch e of one seed is always the same.
+        cache_bytes: fed pictures are kept in memory up to this many bytes.
+
+    Each item is (inputs, labels): inputs float32 RGB 0-255 of shape (batch, height, width, 3);
+    for "pad" and "native" the list [pictures, mask], mask bool (batch, height, width); for
+    "multicrop" (batch, crops, height, width, 3). Labels are int64 (batch,).
+
+    Raises:
+        ValueError: an unknown feeder, or a size, batch or collection without pictures.
+        ImageError: a picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        feeder: str,
+        size: int,
+        *,
+        batch: int = 8,
+        shuffle: bool = False,
+        flip: bool = False,
+        seed: int = 0,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        super().__init__()
+        if not len(collection):
+            raise ValueError("There is no picture in the collection.")
+        if batch < 1:
+            raise ValueError(f"`batch` must be at least 1. Received: {batch}")
+        self.records = collection.records
+        self.labels = collection.labels
+        self.feeder = feeder
+        self.size = size
+        self.batch = batch
+        self.shuffle = shuffle
+        self.flip = flip
+        self.seed = seed
+        self.epoch = 0
+        self._feed = feeders.get_feeder(feeder)
+        self._shapes = np.array([self._shape(record) for record in self.records])
+        self._cache: dict[int, feeders.Fed] = {}
+        self._room = cache_bytes
+        self._plan()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[Any, np.ndarray]:
+        members = self._batches[index]
+        fed = [self.fed(member) for member in members]
+        mirrored = self._mirrored[members] if self.flip else np.zeros(len(members), bool)
+        crops, height, width = self._batch_shape(members)
+        pictures = np.zeros((len(members), crops, height, width, 3), "float32")
+        mask = np.zeros((len(members), height, width), bool)
+        for row, (one, mirror) in enumerate(zip(fed, mirrored, strict=True)):
+            step = -1 if mirror else 1
+            _, rows, columns, _ = one.arrays.shape
+            pictures[row, :, :rows, :columns] = one.arrays[:, :, ::step]
+            mask[row, :rows, :columns] = one.mask[0][:, ::step]
+        labels = self.labels[members]
+        if self.feeder in MASKED:
+            return (pictures[:, 0], mask), labels
+        return (pictures if self.feeder == "multicrop" else pictures[:, 0]), labels
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        if self.shuffle or self.flip:
+            self._plan()
+
+    def start_at(self, epoch: int) -> None:
+        """Makes `epoch` the next one, for a run that goes on."""
+        self.epoch = epoch
+        self._plan()
+
+    @property
+    def order(self) -> np.ndarray:
+        """The index of the record in each row that this epoch yields, (pictures,) int64."""
+        return np.concatenate(self._batches)
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """The distinct (crops, height, width) of this epoch's batches."""
+        return sorted({self._batch_shape(members) for members in self._batches})
+
+    def _shape(self, record: Record) -> tuple[int, int, int]:
+        return feeders.fed_shape(self.feeder, *probe(record.path), self.size)
+
+    def fed(self, member: int) -> feeders.Fed:
+        """What the feeder gives for the record of this index."""
+        if member not in self._cache:
+            picture = open_picture(self.records[member].path, least=self.size)
+            fed = self._feed(picture, self.size)
+            self._room -= fed.arrays.nbytes + fed.mask.nbytes
+            if self._room < 0:
+                return fed
+            self._cache[member] = fed
+        return self._cache[member]
+
+    def _batch_shape(self, members: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
+        crops, height, width = (int(side) for side in self._shapes[members].max(axis=0))
+        if self.feeder == "native":
+            height, width = self._on_grid(height), self._on_grid(width)
+        return crops, height, width
+
+    def _on_grid(self, side: int) -> int:
+        steps = np.ceil(np.log(side / self.size) / np.log(GRAIN) - 1e-9)
+        return max(side, round(self.size * GRAIN ** float(steps)))
+
+    def _plan(self) -> None:
+        """Deals the pictures of this epoch into batches of like shape."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        self._mirrored = rng.random(len(self.records)) < 0.5
+        jitter = JITTER if self.shuffle else 0.0
+        long_side = self._shapes[:, 1:].max(axis=1) * rng.uniform(1, 1 + jitter, len(self.records))
+        groups: dict[tuple, list[int]] = {}
+        for member in (
+            rng.permutation(len(self.records)) if self.shuffle else range(len(self.records))
+        ):
+            crops, height, width = self._shapes[member]
+            groups.setdefault((crops, height > width), []).append(int(member))
+        batches = []
+        for _, members in sorted(groups.items()):
+            if self.feeder == "native":
+                members.sort(key=long_side.__getitem__)
+            chunks = range(0, len(members), self.batch)
+            batches += [np.array(members[start : start + self.batch]) for start in chunks]
+        if self.shuffle:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        self._batches = self._tell_apart(batches)
+
+    def _tell_apart(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """Moves two batches to the front that differ in every axis in which any two differ.
+
+        Keras on TensorFlow takes the free axes from the first two batches, and fails at a later
+        one that differs in another.
+        """
+        shapes = np.array([self._batch_shape(members) for members in batches])
+        vary = (shapes != shapes[0]).any(axis=0)
+        for first in range(len(batches)):
+            others = ((shapes != shapes[first]) | ~vary).all(axis=1)
+            if vary.any() and others.any():
+                second = int(np.argmax(others))
+                rest = [i for i in range(len(batches)) if i not in (first, second)]
+                return [batches[i] for i in (first, second, *rest)]
+        return batches

@@ -1,0 +1,376 @@
+"""The nine experiments of the older system, and a tenth: one network, fed in ten ways.
+
+What happens to a picture: class folder -> record -> feeder -> batch -> network -> probabilities.
+What happens to an experiment: a row of the table below -> a model -> `finetune` -> predictions on
+the test pictures, once -> a row of `results.csv`. Each leaves a folder with everything behind that
+row, and is not run again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fcnkeras.batching import FedPictures
+from fcnkeras.convert import to_fcn
+from fcnkeras.data.records import Collection, DataError
+from fcnkeras.files import write_atomically, write_csv, write_json
+from fcnkeras.models.classifier import build_classifier
+from fcnkeras.models.fed import fed_model
+from fcnkeras.models.skip import add_skip_connection
+from fcnkeras.models.specs import get_spec
+from fcnkeras.models.structure import map_model, native_size
+from fcnkeras.tasks.metrics import wilson_interval
+from fcnkeras.training.finetune import finetune, freeze_blocks
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table of experiments.
+
+    Attributes:
+        number: 1 to 10.
+        title: in words.
+        fcn: whether the network is made fully convolutional.
+        feeder: how pictures are fed.
+        scale: the fed size, as a multiple of the network's own.
+        skip: whether a skip connection is added.
+    """
+
+    number: int
+    title: str
+    fcn: bool
+    feeder: str
+    scale: float
+    skip: bool = False
+
+
+EXPERIMENTS = {
+    experiment.number: experiment
+    for experiment in (
+        Experiment(1, "original network", False, "squash", 1.0),
+        Experiment(2, "fully convolutional", True, "squash", 1.0),
+        Experiment(3, "fully convolutional, 1.5x", True, "squash", 1.5),
+        Experiment(4, "fully convolutional, 2x", True, "squash", 2.0),
+        Experiment(5, "fully convolutional, 3x", True, "squash", 3.0),
+        Experiment(6, "crop", True, "crop", 1.5),
+        Experiment(7, "pad", True, "pad", 1.5),
+        Experiment(8, "multi-crop", True, "multicrop", 1.5),
+        Experiment(9, "multi-crop and skip", True, "multicrop", 1.5, skip=True),
+        Experiment(10, "native aspect", True, "native", 1.5),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a run; every experiment of it has the same.
+
+    Attributes:
+        network: a name of `fcnkeras.models.specs.SPECS`.
+        weights: "imagenet", a path, or "random".
+        pooling, pool_on, window: see `fcnkeras.to_fcn`.
+        epochs: epochs in all; the best on validation is kept.
+        batch: pictures in a batch.
+        learning_rate: of the first epochs.
+        min_learning_rate: its floor.
+        frozen: blocks that are not trained, from the picture up; negative counts from the end.
+        dropout: share dropped before the classifier while training.
+        flip: whether training pictures are mirrored left to right at random.
+        seed: of the new weights, the order and the flips.
+    """
+
+    network: str = "MobileNetV2"
+    weights: str = "imagenet"
+    pooling: str = "max"
+    pool_on: str = "logits"
+    window: str = "native"
+    epochs: int = 20
+    batch: int = 8
+    learning_rate: float = 0.01
+    min_learning_rate: float = 0.001
+    frozen: int = 0
+    dropout: float = 0.2
+    flip: bool = True
+    seed: int = 0
+
+
+RESULT_COLUMNS = (
+    "experiment",
+    "title",
+    "network",
+    "fcn",
+    "feeder",
+    "size",
+    "skip",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "n_test",
+    "best_epoch",
+    "epochs",
+    "val_accuracy",
+    "val_loss",
+    "parameters",
+    "seconds_per_picture",
+    "training_seconds",
+)
+# Pictures of which every experiment keeps its class maps for the report.
+SHOWN = 4
+
+
+class Listener:
+    """Hears how a run goes; the command line's prints and draws bars."""
+
+    def begin(self, experiment: Experiment) -> None:
+        """An experiment starts."""
+
+    def progress(self, done: int, total: int, logs: dict) -> None:
+        """So many training batches are done; `logs` has the figures at the end of an epoch."""
+
+    def end(self, experiment: Experiment, row: Mapping[str, Any], *, ran: bool) -> None:
+        """An experiment is finished, now or by an earlier run."""
+
+
+def run_experiments(
+    parts: Mapping[str, Collection],
+    out: str | Path,
+    settings: Settings | None = None,
+    *,
+    numbers: Iterable[int] = tuple(EXPERIMENTS),
+    title: str = "Experiments",
+    listener: Listener | None = None,
+) -> list[dict[str, Any]]:
+    """Runs experiments and leaves their results in a folder.
+
+    Args:
+        parts: the collections "train", "val" and "test", with the same classes. Validation chooses
+            the epoch; the test pictures are used once, at the end of each experiment.
+        out: the folder of results; made if missing. A finished experiment in it is not run again,
+            an interrupted one goes on after its last epoch.
+        settings: the parameters, the same for all experiments.
+        numbers: which experiments, keys of `EXPERIMENTS`.
+        title: heads the report.
+        listener: hears how it goes.
+
+    Returns:
+        The rows of `results.csv`, with numbers as numbers.
+
+    Raises:
+        ValueError: an unknown experiment, or settings that are out of range.
+        DataError: the parts do not fit together, or the folder holds a run with other settings.
+        WeightsError: the weights cannot be had.
+        OSError: the folder cannot be written.
+    """
+    settings, listener, out = settings or Settings(), listener or Listener(), Path(out)
+    chosen = [_experiment(number) for number in dict.fromkeys(numbers)]
+    classes = _check_parts(parts)
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, settings, parts, title)
+    rejected = [r for part in parts.values() for r in part.rejected]
+    rows = [{"file": str(r.path), "reason": r.reason} for r in rejected]
+    write_csv(out / "rejected.csv", rows, ("file", "reason"))
+    for experiment in chosen:
+        folder = out / f"experiment_{experiment.number:02}"
+        done = (folder / "result.json").exists()
+        listener.begin(experiment)
+        if not done:
+            _run(experiment, parts, classes, folder, settings, listener)
+        row = json.loads((folder / "result.json").read_text())
+        collect_results(out)
+        listener.end(experiment, row, ran=not done)
+    return collect_results(out)
+
+
+def collect_results(out: Path) -> list[dict[str, Any]]:
+    """Writes `results.csv` from the experiments that are finished, and returns its rows."""
+    files = sorted(out.glob("experiment_[0-9][0-9]/result.json"))
+    rows = [json.loads(file.read_text()) for file in files]
+    lines = [
+        {k: str(v).lower() if isinstance(v, bool) else v for k, v in row.items()} for row in rows
+    ]
+    write_csv(out / "results.csv", lines, RESULT_COLUMNS)
+    return rows
+
+
+def _experiment(number: int) -> Experiment:
+    if number not in EXPERIMENTS:
+        raise ValueError(f"Experiments are numbered 1 to {len(EXPERIMENTS)}. Received: {number}")
+    return EXPERIMENTS[number]
+
+
+def _check_parts(parts: Mapping[str, Collection]) -> tuple[str, ...]:
+    if set(parts) != {"train", "val", "test"}:
+        raise DataError(f"Parts 'train', 'val' and 'test' are needed. Received: {sorted(parts)}")
+    classes = parts["train"].classes
+    for name, part in parts.items():
+        if part.classes != classes:
+            raise DataError(f"The classes of '{name}' are not those of 'train': {part.classes}")
+        if not len(part):
+            raise DataError(f"There is no picture in '{name}'.")
+    return classes
+
+
+def _claim(out: Path, settings: Settings, parts: Mapping[str, Collection], title: str) -> None:
+    """Writes the settings of a new run, or checks that the folder's run has the same."""
+    classes = list(parts["train"].classes)
+    described = {
+        "title": title,
+        **asdict(settings),
+        "native_size": get_spec(settings.network).native,
+        "classes": classes,
+        **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
+    }
+    file = out / "settings.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        for key in sorted({*described, *before} - {"title"}):
+            if before.get(key) != described.get(key):
+                raise DataError(
+                    f"{out} holds a run with {key}={before.get(key)!r}, now it is "
+                    f"{described.get(key)!r}: take another folder, or delete that one."
+                )
+    write_json(file, described)
+
+
+def build_model(experiment: Experiment, settings: Settings, classes: int) -> keras.Model:
+    """The model of one experiment: RGB pixels of 0-255 to (batch, classes) probabilities."""
+    spec = get_spec(settings.network)
+    weights = None if settings.weights == "random" else settings.weights
+    model = build_classifier(
+        spec, weights=weights, classes=classes, dropout=settings.dropout, include_preprocessing=True
+    )
+    if experiment.fcn:
+        model = to_fcn(
+            model, pooling=settings.pooling, pool_on=settings.pool_on, window=settings.window
+        )
+    if experiment.skip:
+        model = add_skip_connection(model, spec.skip)
+    if weights is not None:
+        freeze_blocks(model, spec.blocks, settings.frozen)
+    return model
+
+
+def _run(
+    experiment: Experiment,
+    parts: Mapping[str, Collection],
+    classes: tuple[str, ...],
+    folder: Path,
+    settings: Settings,
+    listener: Listener,
+) -> None:
+    keras.utils.set_random_seed(settings.seed)
+    size = round(get_spec(settings.network).native * experiment.scale)
+    model = build_model(experiment, settings, len(classes))
+    fed = fed_model(model, experiment.feeder) if experiment.fcn else model
+    data = {
+        name: FedPictures(
+            parts[name],
+            experiment.feeder,
+            size,
+            batch=settings.batch,
+            shuffle=name == "train",
+            flip=settings.flip and name == "train",
+            seed=settings.seed,
+        )
+        for name in ("train", "val", "test")
+    }
+    history = finetune(
+        fed,
+        data["train"],
+        data["val"],
+        folder,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        min_learning_rate=settings.min_learning_rate,
+        tell=listener.progress,
+    )
+    probabilities, seconds = _predict(fed, data["test"])
+    correct = _write_predictions(folder, parts["test"], probabilities)
+    total = len(parts["test"])
+    low, high = wilson_interval(correct, total)
+    best = min(history, key=lambda row: row["val_loss"])
+    if experiment.fcn:
+        _write_maps(folder, model, data["test"], probabilities)
+    write_atomically(folder / "model.keras", model.save)
+    row = {
+        "experiment": experiment.number,
+        "title": experiment.title,
+        "network": settings.network,
+        "fcn": experiment.fcn,
+        "feeder": experiment.feeder,
+        "size": size,
+        "skip": experiment.skip,
+        "accuracy": correct / total,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n_test": total,
+        "best_epoch": int(best["epoch"]) + 1,
+        "epochs": len(history),
+        "val_accuracy": best["val_accuracy"],
+        "val_loss": best["val_loss"],
+        "parameters": model.count_params(),
+        "seconds_per_picture": seconds / total,
+        "training_seconds": sum(row["seconds"] for row in history),
+    }
+    write_json(folder / "result.json", row)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    (folder / "best.weights.h5").unlink(missing_ok=True)
+    keras.utils.clear_session(free_memory=True)
+
+
+def _predict(fed: keras.Model, data: FedPictures) -> tuple[np.ndarray, float]:
+    """Probabilities in the order of the records, and the seconds that it took, feeding included."""
+    fed.predict(data[0][0], verbose=0)  # the first call builds the function
+    start = time.perf_counter()
+    rows = fed.predict(data, verbose=0)
+    seconds = time.perf_counter() - start
+    probabilities = np.empty_like(rows)
+    probabilities[data.order] = rows
+    return probabilities, seconds
+
+
+def _write_predictions(folder: Path, test: Collection, probabilities: np.ndarray) -> int:
+    """Writes `predictions.csv`; returns how many were right."""
+    predicted = probabilities.argmax(axis=1)
+    rows = []
+    for record, scores, choice in zip(test.records, probabilities, predicted, strict=True):
+        named = {f"p_{name}": f"{p:.6g}" for name, p in zip(test.classes, scores, strict=True)}
+        label = test.classes[record.targets["class"]]
+        rows.append(
+            {"file": str(record.path), "label": label, "predicted": test.classes[choice], **named}
+        )
+    columns = ("file", "label", "predicted", *(f"p_{name}" for name in test.classes))
+    write_csv(folder / "predictions.csv", rows, columns)
+    return int((predicted == test.labels).sum())
+
+
+def _write_maps(
+    folder: Path, fcn: keras.Model, data: FedPictures, probabilities: np.ndarray
+) -> None:
+    """Writes `maps.npz`: the map of scores of a few test pictures, spread over the classes."""
+    maps = map_model(fcn)
+    native = native_size(fcn)
+    arrays: dict[str, Any] = {"window": native[0] if native else 0}
+    chosen = np.linspace(0, len(data.records) - 1, min(SHOWN, len(data.records))).round()
+    for k, index in enumerate(chosen.astype(int)):
+        crops = data.fed(index).arrays
+        scores = keras.ops.convert_to_numpy(maps(crops.astype("float32"), training=False))
+        # Of several crops the one with the highest score is shown.
+        best = int(scores.max(axis=(1, 2))[:, probabilities[index].argmax()].argmax())
+        arrays |= {
+            f"picture_{k}": crops[best],
+            f"map_{k}": scores[best],
+            f"label_{k}": data.labels[index],
+            f"predicted_{k}": probabilities[index].argmax(),
+            f"file_{k}": str(data.records[index].path),
+        }
+    write_atomically(folder / "maps.npz", lambda path: np.savez_compressed(path, **arrays))

@@ -1,0 +1,192 @@
+"""Fine-tuning with Keras' own `fit` and callbacks, so that a run that dies can go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from fcnkeras.batching import FedPictures
+from fcnkeras.files import read_csv, write_csv
+
+
+def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None:
+    """Freezes the first `count` blocks, and the BatchNormalization of all.
+
+    A frozen BatchNormalization layer keeps its means and deviations; with small batches of few
+    pictures, new ones would be noise.
+
+    Args:
+        model: a network whose layers bear the names of its spec.
+        blocks: the last layer of each block, from the picture up.
+        count: 0 freezes no block; a negative number counts from the end, -1 leaves the last
+            block to be trained.
+
+    Raises:
+        ValueError: there are fewer blocks.
+    """
+    if not -len(blocks) <= count <= len(blocks):
+        raise ValueError(
+            f"`frozen` must be from -{len(blocks)} to {len(blocks)}. Received: {count}"
+        )
+    count = count if count >= 0 else len(blocks) + count
+    layers = list(_flat_layers(model))
+    last = [layer.name for layer in layers].index(blocks[count - 1]) if count else -1
+    for number, layer in enumerate(layers):
+        if number <= last or isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers in calling order, those of models inside included."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _flat_layers(layer)
+        else:
+            yield layer
+
+
+class Progress(keras.callbacks.Callback):
+    """Calls `tell(done, total, logs)` after every batch and every epoch, and logs the epoch's
+    seconds, validation included.
+
+    Args:
+        tell: gets the batches done and in all, as seen from the first epoch, and the logs.
+        epochs: epochs in all.
+        steps: batches in an epoch.
+    """
+
+    def __init__(self, tell: Callable[[int, int, dict], Any], epochs: int, steps: int) -> None:
+        super().__init__()
+        self.tell = tell
+        self.total = epochs * steps
+        self.steps = steps
+        self.done = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.done = epoch * self.steps
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.done += 1
+        self.tell(self.done, self.total, {})
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = logs if logs is not None else {}
+        logs["seconds"] = time.perf_counter() - self.start
+        self.tell(self.done, self.total, dict(logs, epoch=epoch + 1))
+
+
+def finetune(
+    model: keras.Model,
+    train: FedPictures,
+    val: FedPictures,
+    folder: Path,
+    *,
+    epochs: int = 20,
+    learning_rate: float = 0.01,
+    min_learning_rate: float = 0.001,
+    patience: int = 3,
+    tell: Callable[[int, int, dict], Any] = lambda done, total, logs: None,
+) -> list[dict[str, float]]:
+    """Trains a classifier and leaves it with the weights of the epoch that validated best.
+
+    Stochastic gradient descent with momentum 0.9 on the cross-entropy; the learning rate falls to a
+    fifth when the validation loss has not improved for `patience` epochs, down to its floor. The
+    state after every epoch is kept in `folder`, and a call on the same folder goes on from there,
+    with the schedule and the best epoch as they were.
+
+    Args:
+        model: gives probabilities (batch, classes) for the batches of `train`.
+        train: training pictures.
+        val: validation pictures; they choose the epoch and drive the schedule.
+        folder: for `history.csv`, `best.weights.h5` and the state; made if missing.
+        epochs: epochs in all.
+        learning_rate: of the first epochs.
+        min_learning_rate: its floor.
+        patience: epochs without improvement before it falls.
+        tell: progress, see `Progress`.
+
+    Returns:
+        The history, a row an epoch: epoch (from 0), loss, accuracy, val_loss, val_accuracy,
+        learning_rate, seconds.
+    """
+    state, history_file, best_file = (
+        folder / name for name in ("state", "history.csv", "best.weights.h5")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _go_on_from(state, history_file)
+    train.start_at(len(before))
+    model.compile(
+        optimizer=keras.optimizers.SGD(learning_rate, momentum=0.9),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        # XLA would compile anew for every picture shape, and is slow on a CPU; JAX needs it.
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    )
+    losses = [row["val_loss"] for row in before]
+    best = min(losses, default=math.inf)
+    plateau = _Plateau(losses, factor=0.2, patience=patience, min_lr=min_learning_rate)
+    model.fit(
+        train,
+        validation_data=val,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[
+            Progress(tell, epochs, len(train)),
+            plateau,
+            keras.callbacks.CSVLogger(str(history_file), append=True),
+            keras.callbacks.ModelCheckpoint(
+                str(best_file),
+                monitor="val_loss",
+                save_best_only=True,
+                save_weights_only=True,
+                initial_value_threshold=best if math.isfinite(best) else None,
+            ),
+            # Last, so that what the others wrote is at most one epoch ahead of it.
+            keras.callbacks.BackupAndRestore(str(state), delete_checkpoint=False),
+        ],
+    )
+    model.load_weights(best_file)
+    return _history(history_file)
+
+
+class _Plateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras' plateau schedule, which also remembers the epochs before an interruption."""
+
+    def __init__(self, losses: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(monitor="val_loss", mode="min", **kwargs)
+        self._losses = list(losses)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        super().on_train_begin(logs)
+        best: float | None = None
+        for loss in self._losses:
+            if best is None or loss < best - self.min_delta:
+                best, self.wait = loss, 0
+            else:
+                self.wait = (self.wait + 1) % self.patience
+        self.best = best
+
+
+def _go_on_from(state: Path, history_file: Path) -> list[dict[str, float]]:
+    """The history up to the saved state; an epoch that was logged and not saved is run again."""
+    metadata = state / "training_metadata.json"
+    if not metadata.exists():
+        history_file.unlink(missing_ok=True)
+        shutil.rmtree(state, ignore_errors=True)
+        return []
+    rows = read_csv(history_file)[: json.loads(metadata.read_text())["epoch"]]
+    if rows:
+        write_csv(history_file, rows, list(rows[0]))
+    return _history(history_file)
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    return [{key: float(value) for key, value in row.items()} for row in read_csv(path)]
