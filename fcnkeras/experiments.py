@@ -95,13 +95,24 @@ class Settings:
     window: str = "native"
     epochs: int = 20
     batch: int = 8
-    learning_rate: float = 0.01
-    min_learning_rate: float = 0.001
+    learning_rate: float = 0.001
+    min_learning_rate: float = 0.0001
     frozen: int = 0
     dropout: float = 0.2
     flip: bool = True
     seed: int = 0
 
+
+# For the generated pictures: a small network with starting weights of the project's own.
+DEMO = Settings(
+    network="SmallVGG",
+    weights="generated",
+    epochs=6,
+    batch=16,
+    learning_rate=0.01,
+    min_learning_rate=0.001,
+    dropout=0.0,
+)
 
 RESULT_COLUMNS = (
     "experiment",

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run
-from fcnkeras.convert.plan import ConversionPlan, Form, State
+from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, takes_training
+from fcnkeras.convert.plan import ConversionPlan
+from fcnkeras.convert.rules import Form, State
 
 # Float32 rounding over the longest sums (25,088 products in VGG16's fc1) stays near 1e-6 of the
 # largest value, a graphics card may round products to 10 bits; half precision keeps 8 to 11 bits.
@@ -54,6 +55,7 @@ class Certificate:
 
 
 def certify(
+    model: keras.Model,
     graph: Graph,
     plan: ConversionPlan,
     states: Mapping[Ref, State],
@@ -63,7 +65,7 @@ def certify(
     """Runs the source and its twins on the same two pictures at the native size, and compares.
 
     Every layer behind the end of the spatial part is compared with its twin, and the finished
-    model with the source where the plan says that they must be equal. In the layer by layer
+    model with `model` itself where the plan says that they must be equal. In the layer by layer
     comparison the twins see the native window even where the finished model does not, so that
     every weight is proven in every case.
 
@@ -79,10 +81,10 @@ def certify(
     assert channels is not None  # convolutions do not build without it
     shape = (2, *plan.native, channels)
     pictures = ops.cast(_pictures(shape), graph.inputs[0].dtype)
-    split = {output.layer for output in plan.outputs if output.split == "argument"}
+    linear = plan.linear_layers(graph)
 
     def call_source(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        layer = _linear(call.layer) if call.layer.name in split else call.layer
+        layer = _linear(call) if id(call.layer) in linear else call.layer
         return layer(*args, **_inference(call, kwargs))
 
     def call_twin(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -105,11 +107,9 @@ def certify(
             differences[call.layer.name] = max(difference, differences.get(call.layer.name, 0.0))
     outputs = []
     if plan.exact:
+        values = keras.tree.flatten(model(pictures, training=False))
         results = keras.tree.flatten(fcn(pictures, training=False))
-        for ref, output, result in zip(graph.outputs, plan.outputs, results, strict=True):
-            value = theirs[ref]
-            if output.split == "argument":
-                value = next(c for c in graph.calls if ref in c.outputs).layer.activation(value)
+        for output, value, result in zip(plan.outputs, values, results, strict=True):
             outputs.append(_difference(f"{output.layer} (output)", value, result, tolerance))
     weights = tuple((s.layer, a, b) for s in plan.steps for a, b in s.weights)
     return Certificate(plan.native, differences, tuple(outputs), tolerance, weights)
@@ -122,31 +122,33 @@ def _pictures(shape: tuple[int, ...]) -> np.ndarray:
     return noise
 
 
-def _linear(layer: Any) -> Any:
+def _linear(call: Call) -> Any:
     """The layer without its activation: a softmax near 0 or 1 would hide a difference."""
+    layer = call.layer
     twin = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-    twin.build(layer.kernel.shape[-2:-1] if isinstance(layer, layers.Dense) else None)
+    twin.build(call.inputs[0].shape)
     twin.set_weights(layer.get_weights())
     return twin
 
 
 def _inference(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {**kwargs, "training": False} if "training" in kwargs else kwargs
+    """Layers that augment pictures would do so if they were not told."""
+    return {**kwargs, "training": False} if takes_training(call.layer) else kwargs
 
 
 def _difference(name: str, value: Any, twin_value: Any, tolerance: float) -> float:
     a = np.asarray(keras.ops.convert_to_numpy(ops.cast(value, "float32")))
     b = np.asarray(keras.ops.convert_to_numpy(ops.cast(twin_value, "float32"))).reshape(a.shape)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    # Each picture by itself: the noise of 0-255 may give values a hundred times the other's, and
+    # may be too much for a half-precision network that expects -1 to 1.
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if np.isfinite(x).all()]
+    if not pairs:
         raise ConversionError(
             f"Layer '{name}' gives values that are not finite on noise, so nothing can be "
             "proven: check the model's weights, or pass verify=False."
         )
-    # Each picture by itself: the noise of 0-255 may give values a hundred times the other's.
-    worst = 0.0
-    for x, y in zip(a, b, strict=True):
-        worst = max(worst, float(np.abs(x - y).max() / max(np.abs(x).max(), 1e-30)))
-    if worst > tolerance:
+    worst = max(float(np.abs(x - y).max() / max(np.abs(x).max(), 1e-30)) for x, y in pairs)
+    if not worst <= tolerance:  # a twin's NaN is no proof either
         raise ConversionError(
             f"Layer '{name}' differs from its twin by {worst:.2g} of its largest value at the "
             f"native size; at most {tolerance:g} is float rounding. The model is not returned."

@@ -27,7 +27,7 @@ class Ref:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One call of a layer: arguments with every tensor replaced by its `Ref`."""
 
@@ -69,7 +69,10 @@ def trace(model: keras.Model) -> Graph:
 
     Raises:
         ConversionError: the model, or one inside it, is neither Functional nor Sequential.
+        TypeError: not a model.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {model!r}")
     graph = Graph()
     functional = _functional(model)
     graph.inputs = [graph.new_ref(tensor) for tensor in functional.inputs]
@@ -121,12 +124,10 @@ def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) ->
                 lambda tensor: refs[id(tensor)],
             )
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
-            if (
-                training is not None
-                and "training" not in kwargs
-                and _takes_training(node.operation)
-            ):
-                kwargs["training"] = training
+            if not args and "inputs" in kwargs:
+                args = (kwargs.pop("inputs"),)
+            if training is not None and takes_training(node.operation):
+                kwargs["training"] = training  # as in Keras, the outer model's word counts
             if isinstance(node.operation, keras.Model):
                 inner = _functional(node.operation)
                 given = [leaf for leaf in keras.tree.flatten(args) if isinstance(leaf, Ref)]
@@ -140,7 +141,8 @@ def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) ->
     return [refs[id(tensor)] for tensor in model.outputs]
 
 
-def _takes_training(operation: Any) -> bool:
+def takes_training(operation: Any) -> bool:
+    """Whether an operation behaves differently in training."""
     return "training" in inspect.signature(operation.call).parameters
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import layers
 
 from fcnkeras.convert.certificate import certify
-from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
-from fcnkeras.convert.plan import ConversionPlan, Form, State, Step, plan_graph
+from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
+from fcnkeras.convert.plan import ConversionPlan, plan_graph
+from fcnkeras.convert.rules import Form, State, Step
 from fcnkeras.layers import NativeWindow
+
+# Names of the layers that a conversion adds, by which they are found again.
+_ADDED = re.compile(r"(picture|native_window|features|pooled)(_\d+)?")
 
 
 def to_fcn(
@@ -44,12 +50,16 @@ def to_fcn(
 
     Returns:
         A `keras.Model`, (batch, rows, columns, channels) to (batch, classes), with weights of its
-        own and the layer names of `model`. With verify, its attribute `certificate` is the proof
-        (None for a model of free size, which has no native size to be compared at).
+        own and the layer names of `model`, except that "picture", "native_window", "features" and
+        "pooled", which the conversion adds, become "source_picture" and so on, and that of two
+        layers with one name in nested models the second ends in "_2". With verify, its attribute
+        `certificate` is the proof (None for a model of free size, which has no native size to be
+        compared at).
 
     Raises:
         ConversionError: a layer has no spatial twin, or the result differs from the model.
         ValueError: an argument is none of its values.
+        TypeError: `model` is not a Keras model.
 
     Example:
         >>> model = keras.applications.VGG16(weights=None)
@@ -66,23 +76,39 @@ def to_fcn(
     fcn = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
     _move_weights(graph, plan, twins)
     if verify:
-        fcn.certificate = certify(graph, plan, states, twins, fcn)
+        fcn.certificate = certify(model, graph, plan, states, twins, fcn)
     return fcn
 
 
 def _make_twins(graph: Graph, plan: ConversionPlan) -> dict[int, Any]:
     """A new layer for every layer of the graph, by the source layer's id."""
-    split = {output.layer for output in plan.outputs if output.split == "argument"}
+    linear = plan.linear_layers(graph)
     taken: set[str] = set()
     twins = {}
     for layer, step in zip(graph.layers(), plan.steps, strict=True):
-        name, count = layer.name, 1
+        own = f"source_{layer.name}" if _ADDED.fullmatch(layer.name) else layer.name
+        name, count = own, 1
         while name in taken:  # two opened models may use one name
             count += 1
-            name = f"{layer.name}_{count}"
+            name = f"{own}_{count}"
         taken.add(name)
-        twins[id(layer)] = _make_twin(layer, step, name, linear=layer.name in split)
+        with _naming(layer):
+            twins[id(layer)] = _make_twin(layer, step, name, linear=id(layer) in linear)
     return twins
+
+
+@contextmanager
+def _naming(layer: Any) -> Iterator[None]:
+    """Says which layer it was that Keras could not make anew or build for a free size."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
+        raise ConversionError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made anew for pictures of "
+            f"any size ({reason}): write it with layers that Keras can serialise and that keep "
+            "no weight for each place of the map."
+        ) from error
 
 
 def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
@@ -91,16 +117,15 @@ def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
         kind = getattr(layers, step.becomes)
         shared: tuple[str, ...] = ("dtype", "trainable")
         if step.becomes == "Conv2D":
-            shared += ("use_bias", "activation", "kernel_", "bias_")
+            shared += ("use_bias", "activation", "activity_regularizer", "kernel_", "bias_")
         config = {key: value for key, value in config.items() if key.startswith(shared)}
     config |= {**step.config, "name": name}
     if linear:
         config["activation"] = "linear"
-    # No random numbers are drawn for weights that are overwritten at once.
-    initializers = {key: value for key, value in config.items() if key.endswith("_initializer")}
-    twin = kind.from_config(config | dict.fromkeys(initializers, "zeros"))
-    for key, value in initializers.items():
-        setattr(twin, key, keras.initializers.get(value))
+    twin = kind.from_config(config)
+    for key in config:
+        if key.endswith("_initializer"):  # the weights are overwritten at once: draw no random ones
+            setattr(twin, key, keras.initializers.Zeros())
     return twin
 
 
@@ -117,32 +142,37 @@ def _assemble(
     least = plan.native if plan.window == "native" or waits else None
     start = NativeWindow(plan.native, least, name="native_window")(picture)
     features: dict[Ref, Any] = {}
+    pairs = list(zip(graph.outputs, plan.outputs, strict=True))
+    last = {graph.producer(ref) for ref, output in pairs if output.split == "layer"}
 
     def call_twin(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if call in last:  # an activation, which `_pool` puts where the plan says
+            return args[0]
         ref = call.inputs[0]
         if states[ref].form is Form.MAP and states[call.outputs[0]].form is not Form.MAP:
             if ref not in features:  # the mark that skip connections and activation maps look for
                 suffix = f"_{len(features) + 1}" if features else ""
                 features[ref] = layers.Identity(name=f"features{suffix}")(args[0])
             args = (features[ref],)
-        return twins[id(call.layer)](*args, **kwargs)
+        with _naming(call.layer):
+            return twins[id(call.layer)](*args, **kwargs)
 
     values = run(graph, [start], call_twin)
     outputs = []
-    for number, (ref, output) in enumerate(zip(graph.outputs, plan.outputs, strict=True)):
+    for number, (ref, output) in enumerate(pairs):
         call = graph.producer(ref)
         assert call is not None
         suffix = f"_{number + 1}" if number else ""
-        logits, activation = values[ref], None
+        activation = None
         if output.split == "layer":
-            logits, activation = values[call.inputs[0]], twins[id(call.layer)]
+            activation = twins[id(call.layer)]
         elif output.split == "argument":
             activation = layers.Activation(
                 call.layer.activation,
                 name=f"{twins[id(call.layer)].name}_activation",
                 dtype=call.layer.dtype_policy,
             )
-        outputs.append(_pool(logits, activation, plan, f"pooled{suffix}"))
+        outputs.append(_pool(values[ref], activation, plan, f"pooled{suffix}"))
     return keras.Model(picture, outputs if len(outputs) > 1 else outputs[0], name=name)
 
 
@@ -163,8 +193,13 @@ def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
 
 def _move_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:
     for layer, step in zip(graph.layers(), plan.steps, strict=True):
-        shapes = dict(step.weights)
-        sources, targets = getattr(layer, "weights", []), getattr(twins[id(layer)], "weights", [])
+        shapes, twin = dict(step.weights), twins[id(layer)]
+        sources, targets = getattr(layer, "weights", []), getattr(twin, "weights", [])
         for source, target in zip(sources, targets, strict=True):
             shape = tuple(source.shape)
             target.assign(keras.ops.reshape(source.value, shapes.get(shape, shape)))
+        if isinstance(twin, layers.Normalization):
+            twin.finalize_state()  # computes with copies of its weights
+        for name in vars(layer):
+            if name.endswith("_initializer") and hasattr(twin, name):
+                setattr(twin, name, getattr(layer, name))

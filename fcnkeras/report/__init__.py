@@ -1,0 +1,5 @@
+"""Reports that need nothing but themselves: one HTML file with plots, maps and tables."""
+
+from fcnkeras.report.experiments import write_experiment_report
+
+__all__ = ["write_experiment_report"]

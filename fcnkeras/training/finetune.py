@@ -6,13 +6,15 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+from keras.layers import BatchNormalization
 
 from fcnkeras.batching import FedPictures
+from fcnkeras.convert.graph import trace
 from fcnkeras.files import read_csv, write_csv
 
 
@@ -36,20 +38,17 @@ def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None
             f"`frozen` must be from -{len(blocks)} to {len(blocks)}. Received: {count}"
         )
     count = count if count >= 0 else len(blocks) + count
-    layers = list(_flat_layers(model))
-    last = [layer.name for layer in layers].index(blocks[count - 1]) if count else -1
-    for number, layer in enumerate(layers):
-        if number <= last or isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
-def _flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers in calling order, those of models inside included."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _flat_layers(layer)
-        else:
-            yield layer
+    graph = trace(model)
+    frozen = {layer for layer in graph.layers() if isinstance(layer, BatchNormalization)}
+    wanted = {
+        ref for c in graph.calls if count and c.layer.name == blocks[count - 1] for ref in c.outputs
+    }
+    for call in reversed(graph.calls):  # what the block's last layer reads, and what that reads
+        if wanted.intersection(call.outputs):
+            frozen.add(call.layer)
+            wanted.update(call.inputs)
+    for layer in frozen:
+        layer.trainable = False
 
 
 class Progress(keras.callbacks.Callback):
@@ -90,8 +89,8 @@ def finetune(
     folder: Path,
     *,
     epochs: int = 20,
-    learning_rate: float = 0.01,
-    min_learning_rate: float = 0.001,
+    learning_rate: float = 0.001,
+    min_learning_rate: float = 0.0001,
     patience: int = 3,
     tell: Callable[[int, int, dict], Any] = lambda done, total, logs: None,
 ) -> list[dict[str, float]]:

@@ -1,0 +1,5 @@
+"""`python -m fcnkeras`: the same as the `fcnkeras` command."""
+
+from fcnkeras.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""From what a user names, one folder, several, or none, to the parts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fcnkeras.data.procedural import make_task
+from fcnkeras.data.records import Collection, read_class_folders
+from fcnkeras.data.splits import save_split, stratified_split
+
+PARTS = ("train", "val", "test")
+# Enough test pictures for an interval of about 5 %, few enough to train ten networks in minutes.
+GENERATED_COUNTS = {"train": 90, "val": 30, "test": 100}
+
+
+def folder_parts(
+    train: Path, val: Path, test: Path | None = None, *, seed: int = 0
+) -> dict[str, Collection]:
+    """Reads one folder of class folders for each part.
+
+    Args:
+        train: to train on; its classes are those of the others.
+        val: chooses the epoch.
+        test: used once, at the end. Without it, half of `val`, by class and seed, is kept aside:
+            a figure on the pictures that chose the epoch would flatter.
+        seed: of that division.
+
+    Raises:
+        DataError: a folder is missing, empty, or has other classes.
+    """
+    parts = {"train": read_class_folders(train)}
+    parts["val"] = read_class_folders(val, classes=parts["train"].classes)
+    if test is not None:
+        parts["test"] = read_class_folders(test, classes=parts["train"].classes)
+        return parts
+    halves = stratified_split(parts["val"], {"val": 0.5, "test": 0.5}, seed=seed)
+    rejected = parts["val"].rejected
+    return {**parts, "val": replace(halves["val"], rejected=rejected), "test": halves["test"]}
+
+
+def split_parts(
+    folder: Path, *, seed: int = 0, fractions: Mapping[str, float] | None = None
+) -> dict[str, Collection]:
+    """Reads one folder of class folders and divides it by class and seed, 60/20/20 by default.
+
+    Raises:
+        DataError: the folder is missing or empty, or a class has too few pictures to divide.
+    """
+    collection = read_class_folders(folder)
+    parts = stratified_split(
+        collection, fractions or {"train": 0.6, "val": 0.2, "test": 0.2}, seed=seed
+    )
+    return {**parts, "train": replace(parts["train"], rejected=collection.rejected)}
+
+
+def generated_parts(
+    task: str, folder: Path, *, counts: Mapping[str, int] | None = None, seed: int = 0
+) -> dict[str, Collection]:
+    """Makes the pictures of a generated task in `folder`, if they are not there, and reads them.
+
+    Args:
+        task: "proportions" or "styles".
+        folder: for the pictures.
+        counts: pictures of each class in each part; by default those of the demo.
+        seed: another seed gives other pictures.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_task(task, folder, counts=counts or GENERATED_COUNTS, seed=seed)
+    return {part: read_class_folders(folder / part, check=False) for part in PARTS}
+
+
+def write_parts(out: Path, parts: Mapping[str, Collection]) -> None:
+    """Writes which picture is in which part to `out/split.csv`, with whole paths."""
+    whole = {
+        name: replace(
+            part,
+            records=tuple(replace(r, path=r.path.absolute()) for r in part.records),
+        )
+        for name, part in parts.items()
+    }
+    save_split(out / "split.csv", whole, Path("/"))

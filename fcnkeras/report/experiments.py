@@ -1,0 +1,339 @@
+"""The report of the experiments: what they left in a folder, as one page to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fcnkeras.report import html, maps, plots, results
+from fcnkeras.report.results import ClassMap, Experiment, Predictions
+from fcnkeras.report.summary import headline, percent
+
+ERRORS_SHOWN = 8
+MAP_SIDE = 420
+THUMBNAIL_SIDE = 240
+
+
+def write_experiment_report(out: Path) -> Path:
+    """Writes `report.html` about the experiments that are finished so far.
+
+    The page is one file that loads nothing: it can be mailed, archived and read without a
+    network.
+
+    Args:
+        out: The folder of a run, with `results.csv`, `settings.json`, `rejected.csv` and, for
+            each experiment, a folder `experiment_NN` with `history.csv`, `predictions.csv` and
+            `maps.npz`. Of these only `results.csv` must exist; the page says what is missing.
+
+    Returns:
+        The path of the page, `out / "report.html"`, written in one piece.
+
+    Raises:
+        ValueError: `results.csv` is missing or malformed, or `settings.json` or `rejected.csv`
+            is malformed.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> write_experiment_report(Path("runs/demo"))  # doctest: +SKIP
+        PosixPath('runs/demo/report.html')
+    """
+    out = Path(out)
+    plots.load_matplotlib()
+    experiments = results.read_results(out / "results.csv")
+    settings = results.read_settings(out / "settings.json")
+    rejected = results.read_rejected(out / "rejected.csv")
+    title = str(settings.get("title") or "Experiments")
+    lead = html.join(
+        html.paragraph(sentence, "lead" if i == 0 else "")
+        for i, sentence in enumerate(headline(experiments))
+    )
+    sections = [
+        html.Section("Results", _results(experiments)),
+        html.Section("Settings", _settings(settings)),
+        html.Section(
+            "Experiments one by one",
+            _one_by_one(experiments, settings, out),
+            links=[(_anchor(e), f"{e.number} · {e.title}") for e in experiments],
+        ),
+        html.Section("Rejected pictures", _rejected(rejected)),
+    ]
+    return html.write_page(out / "report.html", html.page(title, lead, sections))
+
+
+def _results(experiments: Sequence[Experiment]) -> html.Markup:
+    if not experiments:
+        return html.paragraph("No experiment is finished yet.", "note")
+    best = max(e.accuracy for e in experiments)
+    numbers = [e.number for e in experiments]
+    plot = plots.accuracy_plot(
+        [f"{e.number} · {e.title}" for e in experiments],
+        [e.accuracy for e in experiments],
+        [e.low for e in experiments],
+        [e.high for e in experiments],
+        reference=numbers.index(1) if 1 in numbers else None,
+    )
+    caption = "Accuracy on the test pictures with its 95% interval."
+    if 1 in numbers:
+        caption += " Grey: experiment 1, the original network, and its interval."
+    return html.join(
+        [
+            html.figure(plots.to_svg(plot, name="accuracy", alt=caption), caption),
+            html.table(
+                [name for name, _, _ in COLUMNS],
+                [[form(e) for _, _, form in COLUMNS] for e in experiments],
+                label="Results of the experiments",
+                numeric=[name for name, numeric, _ in COLUMNS if numeric],
+                strong=[i for i, e in enumerate(experiments) if e.accuracy == best],
+            ),
+            html.paragraph("Bold: the highest accuracy. Epochs count from 1.", "muted"),
+        ]
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _shown(value: Any, form: Callable[[Any], str]) -> str:
+    return "–" if value is None else form(value)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+# The table of results: heading, whether it holds numbers, and what stands in a row.
+COLUMNS: tuple[tuple[str, bool, Callable[[Experiment], object]], ...] = (
+    ("No.", True, lambda e: e.number),
+    ("Experiment", False, lambda e: e.title),
+    ("Network", False, lambda e: e.network),
+    ("FCN", False, lambda e: _yes(e.fcn)),
+    ("Feeder", False, lambda e: e.feeder),
+    ("Size", True, lambda e: e.size),
+    ("Skip", False, lambda e: _yes(e.skip)),
+    ("Accuracy", True, lambda e: percent(e.accuracy)),
+    ("95% interval", True, lambda e: f"{100 * e.low:.1f}–{100 * e.high:.1f}%"),
+    ("Test pictures", True, lambda e: f"{e.n_test:,}"),
+    ("Best epoch", True, lambda e: _shown(e.best_epoch, str)),
+    ("Epochs", True, lambda e: _shown(e.epochs, str)),
+    ("Validation accuracy", True, lambda e: _shown(e.val_accuracy, percent)),
+    ("Validation loss", True, lambda e: _shown(e.val_loss, "{:.3f}".format)),
+    ("Parameters", True, lambda e: _shown(e.parameters, "{:,}".format)),
+    ("Seconds a picture", True, lambda e: _shown(e.seconds_per_picture, "{:.3g}".format)),
+    ("Training, h:min:s", True, lambda e: _shown(e.training_seconds, _clock)),
+)
+
+
+def _settings(settings: dict[str, Any]) -> html.Markup:
+    if not settings:
+        return html.paragraph("The run has left no settings.json.", "note")
+    rows = [(key.replace("_", " "), _setting(value)) for key, value in settings.items()]
+    return html.table(("Setting", "Value"), rows, label="Settings of the run")
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return _yes(value)
+    return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _rejected(rejected: Sequence[tuple[str, str]]) -> html.Markup:
+    if not rejected:
+        return html.paragraph("Every picture could be read.")
+    count = "1 picture" if len(rejected) == 1 else f"{len(rejected)} pictures"
+    return html.join(
+        [
+            html.paragraph(f"{count} could not be read and took no part:"),
+            html.table(("File", "Reason"), rejected, label="Pictures that could not be read"),
+        ]
+    )
+
+
+def _anchor(e: Experiment) -> str:
+    return f"experiment-{e.number}"
+
+
+def _one_by_one(
+    experiments: Sequence[Experiment], settings: dict[str, Any], out: Path
+) -> html.Markup:
+    parts = []
+    for e in experiments:
+        folder = out / f"experiment_{e.number:02d}"
+        summary = f"{e.number} · {e.title}: {percent(e.accuracy)}"
+        body = _experiment(e, settings, folder)
+        parts.append(html.details(summary, body, anchor=_anchor(e)))
+    return html.join(parts)
+
+
+def _experiment(e: Experiment, settings: dict[str, Any], folder: Path) -> html.Markup:
+    predictions, missing = _try(results.read_predictions, folder / "predictions.csv")
+    classes = predictions.classes if predictions else settings.get("classes") or []
+    confusion = missing if predictions is None else _confusion(e, predictions)
+    return html.join(
+        [
+            html.grid([_curves(e, folder / "history.csv"), confusion], "plots"),
+            html.Markup("<h3>Class maps</h3>"),
+            _class_maps(classes, settings, folder / "maps.npz"),
+            html.Markup("<h3>Worst errors</h3>"),
+            missing if predictions is None else _errors(predictions),
+        ]
+    )
+
+
+def _try(
+    read: Callable[[Path], results.Value], path: Path
+) -> tuple[results.Value | None, html.Markup]:
+    """Reads a file of an experiment, or gives a note for the page that says why it cannot."""
+    if not path.is_file():
+        return None, html.paragraph(
+            f"Not shown: there is no {path.parent.name}/{path.name}.", "note"
+        )
+    try:
+        return read(path), html.Markup("")
+    except ValueError as error:
+        return None, html.paragraph(f"Not shown: {error}", "note")
+
+
+def _curves(e: Experiment, path: Path) -> html.Markup:
+    history, missing = _try(results.read_history, path)
+    if history is None:
+        return missing
+    figure = plots.training_curves(history, e.best_epoch)
+    caption = "Training and validation, epoch by epoch."
+    if "learning_rate" in history:
+        rates = history["learning_rate"]
+        caption += f" Learning rate from {rates[0]:.2g} to {rates[-1]:.2g}"
+        caption += "; dotted: where it fell." if rates[-1] < rates[0] else "."
+    alt = f"Training curves of experiment {e.number}"
+    return html.figure(plots.to_svg(figure, name=f"curves-{e.number}", alt=alt), caption)
+
+
+def _confusion(e: Experiment, predictions: Predictions) -> html.Markup:
+    counts = predictions.confusion()
+    caption = (
+        f"{len(predictions.files):,} test pictures. Row: the label; column: the answer; the colour "
+        "is the share of the row."
+    )
+    alt = f"Confusion matrix of experiment {e.number}"
+    svg = plots.to_svg(
+        plots.confusion_plot(counts, predictions.classes), name=f"confusion-{e.number}", alt=alt
+    )
+    parts = [html.figure(svg, caption)]
+    if abs(predictions.accuracy - e.accuracy) > 0.5 / len(predictions.files):
+        note = (
+            f"predictions.csv has {percent(predictions.accuracy)} right, but results.csv says "
+            f"{percent(e.accuracy)}: the two files are not from the same run."
+        )
+        parts.append(html.paragraph(note, "note"))
+    return html.Markup(f"<div>{html.join(parts)}</div>")
+
+
+def _errors(predictions: Predictions) -> html.Markup:
+    worst = predictions.worst(ERRORS_SHOWN)
+    wrong = int(np.sum(predictions.labels != predictions.predicted))
+    if not worst:
+        return html.paragraph("No test picture was answered wrongly.")
+    cards = []
+    for i in worst:
+        label, answer = (
+            predictions.classes[index]
+            for index in (predictions.labels[i], predictions.predicted[i])
+        )
+        certainty = predictions.probabilities[i, predictions.predicted[i]]
+        caption = (
+            f"{predictions.files[i]}: labelled {label}, answered {answer} with {percent(certainty)}"
+        )
+        thumbnail = _thumbnail(predictions.files[i])
+        content = (
+            html.image(thumbnail, f"{label}, taken for {answer}")
+            if thumbnail
+            else html.Markup('<div class="empty">picture not found</div>')
+        )
+        cards.append(html.figure(content, caption))
+    shown = (
+        f"The {len(worst)} of {wrong} wrong answers that were given with the highest probability."
+    )
+    return html.join([html.paragraph(shown, "muted"), html.grid(cards)])
+
+
+def _thumbnail(file: str) -> str | None:
+    try:
+        with Image.open(file) as picture:
+            picture.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            return html.picture_address(upright, THUMBNAIL_SIDE)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None  # moved or damaged since the run; the page says so in its place
+
+
+def _class_maps(classes: Sequence[str], settings: dict[str, Any], path: Path) -> html.Markup:
+    read, missing = _try(results.read_maps, path)
+    if read is None:
+        return missing
+    shown, window = read
+    if not shown:
+        return html.paragraph("No picture was chosen for maps.", "note")
+    best = "decides" if settings.get("pooling") == "max" else "is highest"
+    text = (
+        f"Each location of a map is the verdict of a window of {window} × {window} pixels, drawn "
+        "at the window's centre. First map: the logit of the answer; the ring marks where it "
+        f"{best}. Second map: the lead of the answer over the strongest other class; red where "
+        "the place alone would give this answer, blue where another class is ahead."
+    )
+    figures: list[html.Markup] = []
+    for one in shown:
+        try:
+            figures.extend(_map_figures(one, classes, window))
+        except ValueError as error:
+            figures.append(html.paragraph(f"Not shown, {one.file}: {error}", "note"))
+    return html.join([html.paragraph(text, "muted"), html.grid(figures)])
+
+
+def _map_figures(one: ClassMap, classes: Sequence[str], window: int) -> list[html.Markup]:
+    names = [
+        str(classes[i]) if i < len(classes) else f"class {i}" for i in range(one.logits.shape[2])
+    ]
+    label, answer = names[one.label], names[one.predicted]
+    verdict = f"{answer}, right" if label == answer else f"{answer}, wrong: {label}"
+    height, width = one.picture.shape[:2]
+    logit = one.logits[..., one.predicted]
+    rows, cols = logit.shape
+    picture = html.picture_address(Image.fromarray(one.picture), MAP_SIDE)
+    lead = logit - np.delete(one.logits, one.predicted, axis=2).max(axis=2)
+    figures = []
+    for values, signed, name in (
+        (logit, False, f"logit of {answer}"),
+        (lead, True, f"lead of {answer}"),
+    ):
+        low, high = float(values.min()), float(values.max())
+        mark = None if signed else maps.peak(values, height, width, window)
+        heat = maps.upsample(values, height, width, window)
+        laid = maps.overlay(
+            one.picture, heat, low=low, high=high, signed=signed, alpha=1.0, mark=mark
+        )
+        if signed:
+            high = max(abs(low), abs(high))
+            low = -high
+        scale = maps.colours(np.linspace(low, high, 9), low, high, signed=signed)
+        bar = html.colour_bar([tuple(c) for c in scale.tolist()], f"{low:.2f}", f"{high:.2f}")
+        caption = html.join([bar, f"{name}, {rows} × {cols} locations. {one.file} ({verdict})"])
+        figures.append(
+            html.slider(
+                picture,
+                html.picture_address(laid, MAP_SIDE),
+                name=f"{name}, {one.file}",
+                caption=caption,
+            )
+        )
+    return figures
