@@ -52,11 +52,12 @@ def group_works(records: tuple[Record, ...]) -> dict[Path, str]:
     for record in records:
         artist, _, title = record.path.stem.partition("_")
         title = re.sub(r"[\d-]+", " ", title).strip()
-        for other, group in known.setdefault(artist, []):
-            if other == title or SequenceMatcher(None, other, title).ratio() > SAME_WORK:
-                break
-        else:
-            group = f"{artist}/{title}/{len(known[artist])}"
+        same = (
+            group
+            for other, group in known.setdefault(artist, [])
+            if SequenceMatcher(None, other, title).ratio() > SAME_WORK
+        )
+        group = next(same, f"{artist}/{title}/{len(known[artist])}")
         known[artist].append((title, group))
         groups[record.path] = group
     return groups
