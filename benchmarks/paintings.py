@@ -24,6 +24,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from fcnkeras.data.records import Collection, Record, read_class_folders
 from fcnkeras.data.splits import stratified_split
@@ -38,6 +39,7 @@ STYLES = (
     "tonalism",
     "ukiyo-e",
 )
+PER_STYLE = 60  # spread evenly over the files in alphabetical order, that is over the artists
 SEEDS = (0, 1, 2)
 EXPERIMENTS = (1, 2, 3, 6, 7, 8, 9, 10)
 RESULTS = Path(__file__).parent / "results"
@@ -64,15 +66,15 @@ def group_works(records: tuple[Record, ...]) -> dict[Path, str]:
 
 
 def chosen_styles(folder: Path) -> Collection:
-    """The paintings of the six styles, with indices 0 to 5."""
+    """At most `PER_STYLE` paintings of each of the six styles, with indices 0 to 5."""
     everything = read_class_folders(folder)
     index = {everything.classes.index(style): i for i, style in enumerate(STYLES)}
-    records = tuple(
-        Record(record.path, {"class": index[record.targets["class"]]})
-        for record in everything.records
-        if record.targets["class"] in index
-    )
-    return Collection(records, STYLES, everything.rejected)
+    records: list[Record] = []
+    for source, target in index.items():
+        mine = [record for record in everything.records if record.targets["class"] == source]
+        spread = np.linspace(0, len(mine) - 1, min(PER_STYLE, len(mine))).round().astype(int)
+        records += [Record(mine[i].path, {"class": target}) for i in spread]
+    return Collection(tuple(records), STYLES, everything.rejected)
 
 
 class Printer(Listener):
@@ -117,7 +119,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/paintings"))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--pooling", default="max")
     parser.add_argument("--name", default="paintings", help="of the result files")
     parser.add_argument("--only", default=",".join(map(str, EXPERIMENTS)))

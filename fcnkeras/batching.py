@@ -7,7 +7,8 @@ neighbours, and padded to the largest of the batch, with the mask that says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -15,14 +16,28 @@ import numpy as np
 
 from fcnkeras import feeders
 from fcnkeras.data.records import Collection, Record
-from fcnkeras.images import open_picture, probe
+from fcnkeras.images import ImageError, open_picture, probe
 
 # Long sides are padded up to size * GRAIN ** n, which bounds the number of shapes: 1:12 to 12:1
-# gives at most 43.
+# gives at most 45.
 GRAIN = 1.125
 # In every epoch neighbours in aspect differ: long sides are sorted after a change of up to 10 %.
 JITTER = 0.1
 MASKED = ("pad", "native")
+
+
+@contextmanager
+def picture_errors(*data: FedPictures) -> Iterator[None]:
+    """Raises the `ImageError` of a picture in place of the error that Keras' backend made of it."""
+    for one in data:
+        one.failed = None
+    try:
+        yield
+    except Exception:
+        failed = next((one.failed for one in data if one.failed), None)
+        if failed:
+            raise failed from failed.__cause__
+        raise
 
 
 class FedPictures(keras.utils.PyDataset):
@@ -41,6 +56,9 @@ class FedPictures(keras.utils.PyDataset):
     Each item is (inputs, labels): inputs float32 RGB 0-255 of shape (batch, height, width, 3);
     for "pad" and "native" the list [pictures, mask], mask bool (batch, height, width); for
     "multicrop" (batch, crops, height, width, 3). Labels are int64 (batch,).
+
+    Attributes:
+        failed: the error of the last picture that could not be read; see `picture_errors`.
 
     Raises:
         ValueError: an unknown feeder, or a size, batch or collection without pictures.
@@ -73,8 +91,11 @@ class FedPictures(keras.utils.PyDataset):
         self.flip = flip
         self.seed = seed
         self.epoch = 0
+        self.failed: ImageError | None = None
         self._feed = feeders.get_feeder(feeder)
         self._shapes = np.array([self._shape(record) for record in self.records])
+        self._long_sides = self._shapes[:, 1:].max(axis=1)
+        self._widened: np.ndarray | None = None
         self._cache: dict[int, feeders.Fed] = {}
         self._room = cache_bytes
         self._plan()
@@ -125,7 +146,11 @@ class FedPictures(keras.utils.PyDataset):
     def fed(self, member: int) -> feeders.Fed:
         """What the feeder gives for the record of this index."""
         if member not in self._cache:
-            picture = open_picture(self.records[member].path, least=self.size)
+            try:
+                picture = open_picture(self.records[member].path, least=self.size)
+            except ImageError as error:
+                self.failed = error
+                raise
             fed = self._feed(picture, self.size)
             self._room -= fed.arrays.nbytes + fed.mask.nbytes
             if self._room < 0:
@@ -136,7 +161,11 @@ class FedPictures(keras.utils.PyDataset):
     def _batch_shape(self, members: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
         crops, height, width = (int(side) for side in self._shapes[members].max(axis=0))
         if self.feeder == "native":
-            height, width = self._on_grid(height), self._on_grid(width)
+            further = int(members is self._widened)
+            if height > width:
+                height = self._on_grid(height + further)
+            else:
+                width = self._on_grid(width + further)
         return crops, height, width
 
     def _on_grid(self, side: int) -> int:
@@ -148,7 +177,7 @@ class FedPictures(keras.utils.PyDataset):
         rng = np.random.default_rng((self.seed, self.epoch))
         self._mirrored = rng.random(len(self.records)) < 0.5
         jitter = JITTER if self.shuffle else 0.0
-        long_side = self._shapes[:, 1:].max(axis=1) * rng.uniform(1, 1 + jitter, len(self.records))
+        long_side = self._long_sides * rng.uniform(1, 1 + jitter, len(self.records))
         groups: dict[tuple, list[int]] = {}
         for member in (
             rng.permutation(len(self.records)) if self.shuffle else range(len(self.records))
@@ -169,8 +198,10 @@ class FedPictures(keras.utils.PyDataset):
         """Moves two batches to the front that differ in every axis in which any two differ.
 
         Keras on TensorFlow takes the free axes from the first two batches, and fails at a later
-        one that differs in another.
+        one that differs in another. Where the batches of this epoch have one shape, and those of
+        another might not, the first is padded a step further.
         """
+        self._widened = None
         shapes = np.array([self._batch_shape(members) for members in batches])
         vary = (shapes != shapes[0]).any(axis=0)
         for first in range(len(batches)):
@@ -179,4 +210,7 @@ class FedPictures(keras.utils.PyDataset):
                 second = int(np.argmax(others))
                 rest = [i for i in range(len(batches)) if i not in (first, second)]
                 return [batches[i] for i in (first, second, *rest)]
+        sides = {self._on_grid(side) for side in self._long_sides}
+        if self.feeder == "native" and len(batches) > 1 and len(sides) > 1:
+            self._widened = batches[0]
         return batches

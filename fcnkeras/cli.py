@@ -6,22 +6,31 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    import keras
+
+    from fcnkeras.data.records import Collection
+    from fcnkeras.experiments import Settings
+
 app = typer.Typer(
     help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
+    epilog="With FCNKERAS_TRACEBACK=1 in the environment an error shows where it comes from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-FAILED, INCOMPLETE = 2, 3
+FAILED, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
 
 def main() -> None:
@@ -36,14 +45,38 @@ def _options() -> None:
 
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Bad input ends with its message and exit code 2, not with a traceback."""
+    """Bad input ends with one sentence and exit code 2, not with a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:
         if os.environ.get("FCNKERAS_TRACEBACK"):
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_sentence(error)}", err=True)
         raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        typer.echo("interrupted: the same command goes on where it stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line: the whole message if it is ours, else its beginning and where to look,
+    since it may as well be a fault of the program."""
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        return f"{error.strerror}{name}"
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    if _raised_by(error).startswith("fcnkeras."):
+        return " ".join(text.split())
+    first = text.splitlines()[0].strip()
+    return f"{first} ({type(error).__name__}; with FCNKERAS_TRACEBACK=1 it shows where)"
+
+
+def _raised_by(error: Exception) -> str:
+    """The module in which an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def _import_keras() -> None:
@@ -68,11 +101,46 @@ def _numbers(text: str) -> list[int]:
     """ "1,3-5" as [1, 3, 4, 5]."""
     numbers: list[int] = []
     for piece in text.split(","):
-        first, _, last = piece.strip().partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", piece.strip())
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not span:
             raise ValueError(f"--only takes numbers such as 1,3-5. Received: {text!r}")
-        numbers += range(int(first), int(last or first) + 1)
+        numbers += span
     return numbers
+
+
+def _make_folder(option: str, folder: Path) -> None:
+    """Makes a folder for results before the work begins, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{option} must lead to a folder that can be written ({error.strerror}). "
+            f"Received: {folder}"
+        ) from error
+
+
+def _load_model(path: Path) -> keras.Model:
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    # What Keras raises depends on what is in the file instead.
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        LookupError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+        raise ValueError(f"Keras cannot load a model from {path}: {reason}") from error
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{path} holds no model, but a {type(model).__name__}")
+    return model
 
 
 @app.command()
@@ -88,17 +156,16 @@ def convert(
     Example: fcnkeras convert model.keras --out fcn.keras
     """
     with _one_sentence():
-        _import_keras()
-        import keras
-
-        from fcnkeras.convert import plan_conversion, to_fcn
-        from fcnkeras.files import write_atomically
-
         if out.suffix != ".keras":
             raise ValueError(f"--out must end in .keras. Received: {out}")
         if not model.is_file():
             raise ValueError(f"No such model file: {model}")
-        source = keras.models.load_model(model, compile=False)
+        _make_folder("--out", out.parent)
+        _import_keras()
+        from fcnkeras.convert import plan_conversion, to_fcn
+        from fcnkeras.files import write_atomically
+
+        source = _load_model(model)
         options: dict[str, Any] = {
             "pooling": None if pooling == "none" else pooling,
             "pool_on": pool_on,
@@ -160,7 +227,8 @@ def experiments(
 
     Example: fcnkeras experiments --train photos/train --val photos/val --out runs/photos
 
-    Exit codes: 0 all done; 2 bad input; 3 done, but some pictures could not be read.
+    Exit codes: 0 all done; 2 bad input; 3 done, but some pictures could not be read or there is no
+    report; 130 interrupted.
     """
     given = {
         "network": network,
@@ -180,11 +248,14 @@ def experiments(
     with _one_sentence():
         folders = {"train": train, "val": val, "test": test, "data": data}
         named = {key: folder for key, folder in folders.items() if folder is not None}
-        rows, rejected = _compare(named, task, out, _numbers(only), chosen, quiet=as_json)
+        # Keras tells of downloads on standard output, where only the JSON belongs.
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            rows, missing = _compare(named, task, out, _numbers(only), chosen, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
-    if rejected:
-        typer.echo(f"{rejected} picture(s) could not be read and were left out.", err=True)
+    for line in missing:
+        typer.echo(line, err=True)
+    if missing:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -196,38 +267,22 @@ def _compare(
     chosen: dict[str, Any],
     *,
     quiet: bool,
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Runs the experiments on the folders named, or on generated pictures; returns the rows of all
-    and how many pictures could not be read."""
-    from fcnkeras.data import sources
-
-    out.mkdir(parents=True, exist_ok=True)
-    seed = chosen["seed"]
-    if not named:
-        tasks = ("proportions", "styles") if task == "all" else (task,)
-        runs = {t: sources.generated_parts(t, out / "pictures" / t, seed=seed) for t in tasks}
-    elif set(named) == {"data"}:
-        runs = {"": sources.split_parts(named["data"], seed=seed)}
-    elif {"train", "val"} <= set(named) <= {"train", "val", "test"}:
-        runs = {"": sources.folder_parts(**named, seed=seed)}
-    else:
-        raise ValueError(
-            "Give --train and --val (and --test), or --data alone, or no folder for generated "
-            f"pictures. Received: {', '.join('--' + name for name in named)}"
-        )
+    and, in words, what could not be done."""
+    _check_folders(named)
+    _make_folder("--out", out)
     _import_keras()
     from fcnkeras.console import ConsoleListener, make_console, results_table
-    from fcnkeras.experiments import DEMO, Settings, run_experiments
+    from fcnkeras.experiments import run_experiments
     from fcnkeras.report import write_experiment_report
 
+    settings = _settings(chosen, numbers, demo=not named)
+    runs = _read_parts(named, task, out, settings.seed)
     console = make_console(stderr=quiet)
-    base = Settings() if named else DEMO
-    settings = dataclasses.replace(base, **chosen)
-    tables, all_rows, rejected = [], [], 0
+    tables, all_rows, rejected, missing = [], [], 0, []
     for name, parts in runs.items():
         folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        sources.write_parts(folder, parts)
         for bad in (r for part in parts.values() for r in part.rejected):
             rejected += 1
             console.print(f"left out: {bad.path}: {bad.reason}", markup=False, soft_wrap=True)
@@ -239,10 +294,53 @@ def _compare(
             )
         finally:
             listener.stop()
-        report = write_experiment_report(folder)
+        try:
+            report = f"report: {write_experiment_report(folder)}"
+        except ImportError as error:
+            report = f"no report: {error}"
+            missing.append(report)
         tables.append((results_table(title, rows), report))
         all_rows += [{"task": name, **row} for row in rows]
     for table, report in tables:
         console.print(table)
-        console.print(f"report: {report}", markup=False, soft_wrap=True)
-    return all_rows, rejected
+        console.print(report, markup=False, soft_wrap=True)
+    if rejected:
+        missing.append(f"{rejected} picture(s) could not be read and were left out.")
+    return all_rows, missing
+
+
+def _check_folders(named: dict[str, Path]) -> None:
+    """Raises, before anything slow, if the options do not fit together or a folder is missing."""
+    if named and set(named) not in ({"data"}, {"train", "val"}, {"train", "val", "test"}):
+        raise ValueError(
+            "Give --train and --val (and --test), or --data alone, or no folder for generated "
+            f"pictures. Received: {', '.join('--' + name for name in named)}"
+        )
+    for name, folder in named.items():
+        if not folder.is_dir():
+            raise ValueError(f"--{name} must be a folder of class folders. Received: {folder}")
+
+
+def _settings(chosen: dict[str, Any], numbers: list[int], *, demo: bool) -> Settings:
+    from fcnkeras.experiments import DEMO, Settings, get_experiment
+    from fcnkeras.models.specs import get_spec
+
+    for number in numbers:
+        get_experiment(number)
+    if "network" in chosen:
+        spec = get_spec(chosen["network"])
+        chosen = {"weights": spec.weights, **chosen, "network": spec.name}
+    return dataclasses.replace(DEMO if demo else Settings(), **chosen)
+
+
+def _read_parts(
+    named: dict[str, Path], task: str, out: Path, seed: int
+) -> dict[str, dict[str, Collection]]:
+    from fcnkeras.data import sources
+
+    if not named:
+        tasks = ("proportions", "styles") if task == "all" else (task,)
+        return {t: sources.generated_parts(t, out / "pictures" / t, seed=seed) for t in tasks}
+    if set(named) == {"data"}:
+        return {"": sources.split_parts(named["data"], seed=seed)}
+    return {"": sources.folder_parts(**named, seed=seed)}

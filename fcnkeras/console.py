@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from fcnkeras.experiments import Experiment, Listener
 
@@ -48,8 +49,7 @@ class ConsoleListener(Listener):
                 console=self.console,
                 transient=True,
             )
-            text = f"{self.name} {experiment.number}. {experiment.title}"
-            self.task = self.bar.add_task(text, total=None, figures="")
+            self.task = self.bar.add_task(self._named(experiment), total=None, figures="")
             self.bar.start()
 
     def progress(self, done: int, total: int, logs: dict) -> None:
@@ -63,8 +63,7 @@ class ConsoleListener(Listener):
             self.bar.stop()
         state = f"{row['training_seconds']:.0f} s of training" if ran else "finished before"
         self.console.print(
-            f"{self.name} {experiment.number}. {experiment.title}: accuracy "
-            f"{_accuracy(row)}, {state}",
+            f"{self._named(experiment)}: accuracy {_accuracy(row)}, {state}",
             markup=False,
             soft_wrap=True,
         )
@@ -74,10 +73,13 @@ class ConsoleListener(Listener):
         if self.bar:
             self.bar.stop()
 
+    def _named(self, experiment: Experiment) -> str:
+        return f"{self.name} {experiment.number}. {experiment.title}".lstrip()
+
 
 def results_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """The results of a run as a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     numeric = {"accuracy [95 % interval]", "size", "parameters", "s/picture", "training s", ""}
     for column in (
         "",

@@ -9,7 +9,6 @@ row, and is not run again.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,9 +18,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from fcnkeras.batching import FedPictures
+from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.convert import to_fcn
 from fcnkeras.data.records import Collection, DataError
+from fcnkeras.data.sources import write_parts
 from fcnkeras.files import write_atomically, write_csv, write_json
 from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.fed import fed_model
@@ -29,7 +29,7 @@ from fcnkeras.models.skip import add_skip_connection
 from fcnkeras.models.specs import get_spec
 from fcnkeras.models.structure import map_model, native_size
 from fcnkeras.tasks.metrics import wilson_interval
-from fcnkeras.training.finetune import finetune, freeze_blocks
+from fcnkeras.training.finetune import best_epoch, finetune, freeze_blocks
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,9 @@ class Settings:
         dropout: share dropped before the classifier while training.
         flip: whether training pictures are mirrored left to right at random.
         seed: of the new weights, the order and the flips.
+
+    Raises:
+        ValueError: a parameter is out of its range.
     """
 
     network: str = "MobileNetV2"
@@ -102,6 +105,24 @@ class Settings:
     flip: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        blocks = len(get_spec(self.network).blocks)
+        for name, rule, holds in (
+            ("pooling", "'max' or 'avg'", self.pooling in ("max", "avg")),
+            ("pool_on", "'logits' or 'probabilities'", self.pool_on in ("logits", "probabilities")),
+            ("window", "'native' or 'point'", self.window in ("native", "point")),
+            ("epochs", "at least 1", self.epochs >= 1),
+            ("batch", "at least 1", self.batch >= 1),
+            ("learning_rate", "above 0", self.learning_rate > 0),
+            ("min_learning_rate", "at least 0", self.min_learning_rate >= 0),
+            ("frozen", f"from -{blocks} to {blocks}", -blocks <= self.frozen <= blocks),
+            ("frozen", "0 with random weights", self.weights != "random" or self.frozen == 0),
+            ("dropout", "in [0, 1)", 0 <= self.dropout < 1),
+            ("seed", "at least 0", self.seed >= 0),
+        ):
+            if not holds:
+                raise ValueError(f"`{name}` must be {rule}. Received: {getattr(self, name)!r}")
+
 
 # For the generated pictures: a small network with starting weights of the project's own.
 DEMO = Settings(
@@ -114,26 +135,13 @@ DEMO = Settings(
     dropout=0.0,
 )
 
+# fmt: off
 RESULT_COLUMNS = (
-    "experiment",
-    "title",
-    "network",
-    "fcn",
-    "feeder",
-    "size",
-    "skip",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "n_test",
-    "best_epoch",
-    "epochs",
-    "val_accuracy",
-    "val_loss",
-    "parameters",
-    "seconds_per_picture",
-    "training_seconds",
+    "experiment", "title", "network", "fcn", "feeder", "size", "skip", "accuracy", "accuracy_low",
+    "accuracy_high", "n_test", "best_epoch", "epochs", "val_accuracy", "val_loss", "parameters",
+    "seconds_per_picture", "training_seconds",
 )
+# fmt: on
 # Pictures of which every experiment keeps its class maps for the report.
 SHOWN = 4
 
@@ -177,15 +185,18 @@ def run_experiments(
 
     Raises:
         ValueError: an unknown experiment, or settings that are out of range.
-        DataError: the parts do not fit together, or the folder holds a run with other settings.
+        DataError: the parts do not fit together, or the folder holds a run with other settings or
+            on other pictures.
+        ImageError: a picture cannot be read any more.
         WeightsError: the weights cannot be had.
         OSError: the folder cannot be written.
     """
     settings, listener, out = settings or Settings(), listener or Listener(), Path(out)
-    chosen = [_experiment(number) for number in dict.fromkeys(numbers)]
+    chosen = [get_experiment(number) for number in dict.fromkeys(numbers)]
     classes = _check_parts(parts)
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, settings, parts, title)
+    write_parts(out, parts)
     rejected = [r for part in parts.values() for r in part.rejected]
     rows = [{"file": str(r.path), "reason": r.reason} for r in rejected]
     write_csv(out / "rejected.csv", rows, ("file", "reason"))
@@ -212,7 +223,8 @@ def collect_results(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _experiment(number: int) -> Experiment:
+def get_experiment(number: int) -> Experiment:
+    """The experiment of this number; raises `ValueError` for an unknown one."""
     if number not in EXPERIMENTS:
         raise ValueError(f"Experiments are numbered 1 to {len(EXPERIMENTS)}. Received: {number}")
     return EXPERIMENTS[number]
@@ -291,6 +303,7 @@ def _run(
             shuffle=name == "train",
             flip=settings.flip and name == "train",
             seed=settings.seed,
+            cache_bytes=0 if name == "test" else 1 << 30,  # the test pictures are timed
         )
         for name in ("train", "val", "test")
     }
@@ -304,11 +317,12 @@ def _run(
         min_learning_rate=settings.min_learning_rate,
         tell=listener.progress,
     )
-    probabilities, seconds = _predict(fed, data["test"])
+    with picture_errors(data["test"]):
+        probabilities, seconds = _predict(fed, data["test"])
     correct = _write_predictions(folder, parts["test"], probabilities)
     total = len(parts["test"])
     low, high = wilson_interval(correct, total)
-    best = min(history, key=lambda row: row["val_loss"])
+    best = best_epoch(history)
     if experiment.fcn:
         _write_maps(folder, model, data["test"], probabilities)
     write_atomically(folder / "model.keras", model.save)
@@ -333,14 +347,14 @@ def _run(
         "training_seconds": sum(row["seconds"] for row in history),
     }
     write_json(folder / "result.json", row)
-    shutil.rmtree(folder / "state", ignore_errors=True)
-    (folder / "best.weights.h5").unlink(missing_ok=True)
+    for name in ("state.npz", "best.weights.h5"):
+        (folder / name).unlink(missing_ok=True)
     keras.utils.clear_session(free_memory=True)
 
 
 def _predict(fed: keras.Model, data: FedPictures) -> tuple[np.ndarray, float]:
     """Probabilities in the order of the records, and the seconds that it took, feeding included."""
-    fed.predict(data[0][0], verbose=0)  # the first call builds the function
+    fed.predict(data, steps=min(2, len(data)), verbose=0)  # the first call builds the function
     start = time.perf_counter()
     rows = fed.predict(data, verbose=0)
     seconds = time.perf_counter() - start

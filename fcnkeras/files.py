@@ -29,13 +29,15 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically, line ends as given."""
-    write_atomically(path, lambda target: target.write_bytes(text.encode()))
+    """Writes UTF-8 text atomically, line ends as given; file names that are no UTF-8 stay so."""
+    write_atomically(
+        path, lambda target: target.write_bytes(text.encode("utf-8", "surrogateescape"))
+    )
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -51,5 +53,5 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file; none if the file is not there."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return list(csv.DictReader(stream))

@@ -1,4 +1,4 @@
-"""The real network on real photographs: as an FCN it names them as before, and looks at the object."""
+"""The real network on real photographs: as an FCN it names them as before, and looks there."""
 
 import csv
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fcnkeras.data.procedural import make_task
-from fcnkeras.data.records import Collection, read_class_folders
-from fcnkeras.data.splits import save_split, stratified_split
+from fcnkeras.data.records import Collection, DataError, read_class_folders
+from fcnkeras.data.splits import load_split, save_split, stratified_split
 
 PARTS = ("train", "val", "test")
 # Enough test pictures for an interval of about 5 %, few enough to train ten networks in minutes.
@@ -72,12 +73,32 @@ def generated_parts(
 
 
 def write_parts(out: Path, parts: Mapping[str, Collection]) -> None:
-    """Writes which picture is in which part to `out/split.csv`, with whole paths."""
-    whole = {
-        name: replace(
-            part,
-            records=tuple(replace(r, path=r.path.absolute()) for r in part.records),
-        )
-        for name, part in parts.items()
-    }
-    save_split(out / "split.csv", whole, Path("/"))
+    """Writes which picture is in which part to `out/split.csv`, or checks that it says the same.
+
+    Its file names are relative to the folder that all pictures have in common, so that this may
+    have moved since.
+
+    Raises:
+        DataError: a picture is in two parts, or the file tells of other pictures.
+    """
+    part_of: dict[Path, str] = {}
+    for name, part in parts.items():
+        for record in part.records:
+            if (other := part_of.setdefault(record.path.resolve(), name)) != name:
+                raise DataError(f"{record.path} must be in one part, it is in {other} and {name}.")
+    parts = {name: replace(part, rejected=()) for name, part in parts.items()}
+    records = tuple(record for part in parts.values() for record in part.records)
+    whole = Collection(records, next(iter(parts.values())).classes)
+    root = Path(os.path.commonpath([record.path.absolute().parent for record in records]))
+    file = out / "split.csv"
+    if file.exists():
+        try:
+            same = load_split(file, whole, root) == parts
+        except DataError:
+            same = False
+        if not same:
+            raise DataError(
+                f"{out} holds a run on other pictures, listed in its split.csv: take another "
+                "folder, or delete that one."
+            )
+    save_split(file, parts, root)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from fcnkeras.feeders import get_feeder
 from fcnkeras.layers import CropsToBatch, MaskedGlobalPooling2D, PoolCrops
 from fcnkeras.models.structure import map_window
 
@@ -25,7 +26,15 @@ def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
 
     Returns:
         A model that shares every layer and weight with `fcn`: training one trains both.
+
+    Raises:
+        ValueError: no such feeder, more than one output, or a model that does not pool its map.
     """
+    get_feeder(feeder)  # raises for an unknown name
+    if len(fcn.outputs) > 1:
+        raise ValueError(
+            f"A model with one output is needed. Model '{fcn.name}' has {len(fcn.outputs)}"
+        )
     if feeder in MASKED_FEEDERS:
         return _with_mask(fcn)
     if feeder == "multicrop":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,9 +44,9 @@ def add_skip_connection(
         A new `keras.Model` with weights of its own and the same inputs and outputs.
 
     Raises:
-        ConversionError: `fcn` was not made by `to_fcn`, or its head begins with a layer that
-            cannot take more channels.
-        ValueError: no such layer, or `filters` below 1.
+        ConversionError: `fcn` was not made by `to_fcn`, has a skip connection already, or its head
+            begins with a layer that cannot take more channels.
+        ValueError: no such layer before the last map, none or one twice, or `filters` below 1.
 
     Source: Apostolidis & Mezaris, "Image Aesthetics Assessment Using Fully Convolutional Neural
     Networks", 2019; the zero start is ours.
@@ -56,9 +57,19 @@ def add_skip_connection(
     graph = trace(fcn)
     features = _features(graph, fcn.name)
     by_name = {call.layer.name: call for call in graph.calls}
+    if "features_and_skip" in by_name:
+        raise ConversionError(
+            f"{fcn.name} has a skip connection already: give all sources at once, as a list."
+        )
+    if not sources or len(set(sources)) < len(sources):
+        raise ValueError(f"`source` must name one layer or several, each once. Received: {source}")
+    before = {call.layer.name for call in graph.calls[: graph.calls.index(features)]}
     for name in sources:
-        if name not in by_name or len(by_name[name].outputs[0].shape) != 4:
-            raise ValueError(f"`source` must name a layer with a map. {fcn.name} has no {name!r}")
+        if name not in before or len(by_name[name].outputs[0].shape) != 4:
+            raise ValueError(
+                f"`source` must name a layer with a map before the last one. {fcn.name} has no "
+                f"{name!r}"
+            )
     _check_head(graph, features)
     shapes = native_shapes(fcn, [*sources, "features"])
     end = shapes.pop()
@@ -86,11 +97,13 @@ def add_skip_connection(
         for weight, target in zip(layer.weights, clones[id(layer)].weights, strict=True):
             more = [(0, b - a) for a, b in zip(weight.shape, target.shape, strict=True)]
             target.assign(ops.pad(weight.value, more))  # new channels start at zero
+        if isinstance(layer, layers.Normalization):
+            clones[id(layer)].finalize_state()  # computes with copies of its weights
     return model
 
 
 def _features(graph: Graph, name: str) -> Call:
-    ends = [call for call in graph.calls if call.layer.name.split("_")[0] == "features"]
+    ends = [call for call in graph.calls if re.fullmatch(r"features(_\d+)?", call.layer.name)]
     if len(ends) != 1:
         raise ConversionError(
             f"A skip connection needs a model of `to_fcn` with one end of its spatial part. "

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from fcnkeras.report import html, maps, plots, results
-from fcnkeras.report.results import ClassMap, Experiment, Predictions
+from fcnkeras.files import write_text
+from fcnkeras.images import ImageError, open_picture
+from fcnkeras.report import html, plots, results
+from fcnkeras.report.class_maps import class_maps, short_name
+from fcnkeras.report.results import Experiment, Predictions
 from fcnkeras.report.summary import headline, percent
 
 ERRORS_SHOWN = 8
-MAP_SIDE = 420
 THUMBNAIL_SIDE = 240
 
 
@@ -62,7 +63,9 @@ def write_experiment_report(out: Path) -> Path:
         ),
         html.Section("Rejected pictures", _rejected(rejected)),
     ]
-    return html.write_page(out / "report.html", html.page(title, lead, sections))
+    report = out / "report.html"
+    write_text(report, html.page(title, lead, sections))
+    return report
 
 
 def _results(experiments: Sequence[Experiment]) -> html.Markup:
@@ -90,7 +93,7 @@ def _results(experiments: Sequence[Experiment]) -> html.Markup:
                 numeric=[name for name, numeric, _ in COLUMNS if numeric],
                 strong=[i for i, e in enumerate(experiments) if e.accuracy == best],
             ),
-            html.paragraph("Bold: the highest accuracy. Epochs count from 1.", "muted"),
+            html.paragraph("Bold: the highest accuracy.", "muted"),
         ]
     )
 
@@ -113,16 +116,13 @@ def _clock(seconds: float) -> str:
 COLUMNS: tuple[tuple[str, bool, Callable[[Experiment], object]], ...] = (
     ("No.", True, lambda e: e.number),
     ("Experiment", False, lambda e: e.title),
-    ("Network", False, lambda e: e.network),
     ("FCN", False, lambda e: _yes(e.fcn)),
     ("Feeder", False, lambda e: e.feeder),
     ("Size", True, lambda e: e.size),
     ("Skip", False, lambda e: _yes(e.skip)),
     ("Accuracy", True, lambda e: percent(e.accuracy)),
     ("95% interval", True, lambda e: f"{100 * e.low:.1f}–{100 * e.high:.1f}%"),
-    ("Test pictures", True, lambda e: f"{e.n_test:,}"),
-    ("Best epoch", True, lambda e: _shown(e.best_epoch, str)),
-    ("Epochs", True, lambda e: _shown(e.epochs, str)),
+    ("Best epoch", True, lambda e: f"{_shown(e.best_epoch, str)} of {_shown(e.epochs, str)}"),
     ("Validation accuracy", True, lambda e: _shown(e.val_accuracy, percent)),
     ("Validation loss", True, lambda e: _shown(e.val_loss, "{:.3f}".format)),
     ("Parameters", True, lambda e: _shown(e.parameters, "{:,}".format)),
@@ -184,7 +184,7 @@ def _experiment(e: Experiment, settings: dict[str, Any], folder: Path) -> html.M
         [
             html.grid([_curves(e, folder / "history.csv"), confusion], "plots"),
             html.Markup("<h3>Class maps</h3>"),
-            _class_maps(classes, settings, folder / "maps.npz"),
+            _maps(classes, settings, folder / "maps.npz"),
             html.Markup("<h3>Worst errors</h3>"),
             missing if predictions is None else _errors(predictions),
         ]
@@ -239,6 +239,13 @@ def _confusion(e: Experiment, predictions: Predictions) -> html.Markup:
     return html.Markup(f"<div>{html.join(parts)}</div>")
 
 
+def _maps(classes: Sequence[str], settings: dict[str, Any], path: Path) -> html.Markup:
+    read, missing = _try(results.read_maps, path)
+    if read is None:
+        return missing
+    return class_maps(*read, classes=classes, settings=settings)
+
+
 def _errors(predictions: Predictions) -> html.Markup:
     worst = predictions.worst(ERRORS_SHOWN)
     wrong = int(np.sum(predictions.labels != predictions.predicted))
@@ -246,94 +253,23 @@ def _errors(predictions: Predictions) -> html.Markup:
         return html.paragraph("No test picture was answered wrongly.")
     cards = []
     for i in worst:
-        label, answer = (
-            predictions.classes[index]
-            for index in (predictions.labels[i], predictions.predicted[i])
-        )
+        label = predictions.classes[predictions.labels[i]]
+        answer = predictions.classes[predictions.predicted[i]]
         certainty = predictions.probabilities[i, predictions.predicted[i]]
-        caption = (
-            f"{predictions.files[i]}: labelled {label}, answered {answer} with {percent(certainty)}"
-        )
         thumbnail = _thumbnail(predictions.files[i])
         content = (
             html.image(thumbnail, f"{label}, taken for {answer}")
             if thumbnail
             else html.Markup('<div class="empty">picture not found</div>')
         )
-        cards.append(html.figure(content, caption))
-    shown = (
-        f"The {len(worst)} of {wrong} wrong answers that were given with the highest probability."
-    )
+        caption = f"labelled {label}, answered {answer} with {percent(certainty)}"
+        cards.append(html.figure(content, f"{short_name(predictions.files[i])}: {caption}"))
+    shown = f"{len(worst)} of {wrong} wrong answers, the most confident first."
     return html.join([html.paragraph(shown, "muted"), html.grid(cards)])
 
 
 def _thumbnail(file: str) -> str | None:
     try:
-        with Image.open(file) as picture:
-            picture.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-            return html.picture_address(upright, THUMBNAIL_SIDE)
-    except (OSError, ValueError, Image.DecompressionBombError):
+        return html.picture_address(open_picture(file, least=THUMBNAIL_SIDE), THUMBNAIL_SIDE)
+    except ImageError:
         return None  # moved or damaged since the run; the page says so in its place
-
-
-def _class_maps(classes: Sequence[str], settings: dict[str, Any], path: Path) -> html.Markup:
-    read, missing = _try(results.read_maps, path)
-    if read is None:
-        return missing
-    shown, window = read
-    if not shown:
-        return html.paragraph("No picture was chosen for maps.", "note")
-    best = "decides" if settings.get("pooling") == "max" else "is highest"
-    text = (
-        f"Each location of a map is the verdict of a window of {window} × {window} pixels, drawn "
-        "at the window's centre. First map: the logit of the answer; the ring marks where it "
-        f"{best}. Second map: the lead of the answer over the strongest other class; red where "
-        "the place alone would give this answer, blue where another class is ahead."
-    )
-    figures: list[html.Markup] = []
-    for one in shown:
-        try:
-            figures.extend(_map_figures(one, classes, window))
-        except ValueError as error:
-            figures.append(html.paragraph(f"Not shown, {one.file}: {error}", "note"))
-    return html.join([html.paragraph(text, "muted"), html.grid(figures)])
-
-
-def _map_figures(one: ClassMap, classes: Sequence[str], window: int) -> list[html.Markup]:
-    names = [
-        str(classes[i]) if i < len(classes) else f"class {i}" for i in range(one.logits.shape[2])
-    ]
-    label, answer = names[one.label], names[one.predicted]
-    verdict = f"{answer}, right" if label == answer else f"{answer}, wrong: {label}"
-    height, width = one.picture.shape[:2]
-    logit = one.logits[..., one.predicted]
-    rows, cols = logit.shape
-    picture = html.picture_address(Image.fromarray(one.picture), MAP_SIDE)
-    lead = logit - np.delete(one.logits, one.predicted, axis=2).max(axis=2)
-    figures = []
-    for values, signed, name in (
-        (logit, False, f"logit of {answer}"),
-        (lead, True, f"lead of {answer}"),
-    ):
-        low, high = float(values.min()), float(values.max())
-        mark = None if signed else maps.peak(values, height, width, window)
-        heat = maps.upsample(values, height, width, window)
-        laid = maps.overlay(
-            one.picture, heat, low=low, high=high, signed=signed, alpha=1.0, mark=mark
-        )
-        if signed:
-            high = max(abs(low), abs(high))
-            low = -high
-        scale = maps.colours(np.linspace(low, high, 9), low, high, signed=signed)
-        bar = html.colour_bar([tuple(c) for c in scale.tolist()], f"{low:.2f}", f"{high:.2f}")
-        caption = html.join([bar, f"{name}, {rows} × {cols} locations. {one.file} ({verdict})"])
-        figures.append(
-            html.slider(
-                picture,
-                html.picture_address(laid, MAP_SIDE),
-                name=f"{name}, {one.file}",
-                caption=caption,
-            )
-        )
-    return figures

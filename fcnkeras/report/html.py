@@ -8,12 +8,9 @@ import base64
 import hashlib
 import html
 import io
-import os
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -122,18 +119,22 @@ def picture_address(picture: Image.Image, longest: int, quality: int = 82) -> st
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def slider(picture: str, overlay: str, *, name: str, caption: object, value: int = 60) -> Markup:
+def slider(
+    picture: str, overlay: str, *, ratio: float, name: str, caption: object, value: int = 60
+) -> Markup:
     """A picture under a map, and a slider (mouse, finger or arrow keys) that fades between them.
 
     Args:
         picture: The `data:` address of the picture.
         overlay: The `data:` address of the map, of the picture's shape.
+        ratio: Width / height of both.
         name: What the map shows, plain text.
         caption: The text below.
         value: Where the slider starts: 0 shows the picture, 100 the map.
     """
     return Markup(
-        f'<figure class="slider" style="--map:{value / 100:g}"><div class="layers">'
+        f'<figure class="slider" style="--map:{value / 100:g};--ratio:{ratio:.4f}">'
+        '<div class="layers">'
         f'<img src="{escape(picture)}" alt="Picture: {escape(name)}">'
         f'<img class="map" src="{escape(overlay)}" alt="Map: {escape(name)}"></div>'
         f'<label><span>picture</span><input type="range" min="0" max="100" value="{value}" '
@@ -153,7 +154,13 @@ def colour_bar(colours: Sequence[tuple[int, int, int]], low: object, high: objec
 
 
 def grid(items: Iterable[Markup], kind: str = "cards") -> Markup:
-    """Items side by side, as many as the screen is wide for: `"cards"` or wide `"plots"`."""
+    """Items side by side, as many as the screen is wide for.
+
+    Args:
+        items: What stands in the grid.
+        kind: `"cards"` (narrow), `"pairs"` (twice as wide), `"pair"` (the two halves of one), or
+            `"plots"` (of any width).
+    """
     return Markup(f'<div class="{escape(kind)}">{join(items)}</div>')
 
 
@@ -194,7 +201,7 @@ def page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
         f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>\n{s.body}\n</section>'
         for s in sections
     )
-    return (
+    text = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -204,6 +211,8 @@ def page(title: str, lead: Markup, sections: Sequence[Section]) -> str:
         f"<header><h1>{escape(title)}</h1>{lead}</header>\n{_contents(sections)}\n"
         f'<main id="content">\n{body}\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
     )
+    # A file name may hold bytes that are no Unicode; in the page they become "?".
+    return text.encode("utf-8", "replace").decode()
 
 
 def _contents(sections: Sequence[Section]) -> Markup:
@@ -219,28 +228,3 @@ def _contents(sections: Sequence[Section]) -> Markup:
             + "</li>"
         )
     return Markup(f'<nav aria-label="Contents"><ul>{"".join(entries)}</ul></nav>')
-
-
-def write_page(path: Path, text: str) -> Path:
-    """Writes a page so that a reader finds the old file or the new one, never a part.
-
-    Args:
-        path: The file; its folder exists.
-        text: What `page` returned.
-
-    Returns:
-        `path`.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        # A file name that is no valid Unicode (possible on Linux) becomes "?" in the page.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp gives the owner alone access
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

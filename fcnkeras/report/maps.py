@@ -21,7 +21,7 @@ DIVERGING = "coolwarm"
 Array = npt.NDArray[Any]
 
 
-def window_centres(count: int, length: int, window: int) -> Array:
+def window_centres(count: int, length: int, window: float) -> Array:
     """Where the windows of a row (or column) of a map have their centres.
 
     Args:
@@ -36,9 +36,9 @@ def window_centres(count: int, length: int, window: int) -> Array:
     Raises:
         ValueError: Several locations, but the picture is no longer than one window.
     """
-    if count < 1 or window < 1:
+    if count < 1 or window <= 0:
         raise ValueError(
-            f"A map has at least one location and a window one pixel; received {count} and "
+            f"A map has at least one location, and a window a length; received {count} and "
             f"{window}."
         )
     if count == 1:
@@ -51,14 +51,14 @@ def window_centres(count: int, length: int, window: int) -> Array:
     return window / 2.0 + np.arange(count) * ((length - window) / (count - 1))
 
 
-def upsample(map2d: Array, height: int, width: int, window: int) -> Array:
+def upsample(map2d: Array, height: int, width: int, window: float | tuple[float, float]) -> Array:
     """Brings a map to the picture's size, between the centres of its windows.
 
     Args:
         map2d: Shape `(rows, cols)`, one value for each location.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
-        window: The side in pixels of the network's native window.
+        window: The network's native window in pixels: the side of a square, or height and width.
 
     Returns:
         float32, shape `(height, width)`: bilinear between window centres; pixels beyond the
@@ -74,9 +74,14 @@ def upsample(map2d: Array, height: int, width: int, window: int) -> Array:
     map2d = np.asarray(map2d, dtype=np.float64)
     if map2d.ndim != 2:
         raise ValueError(f"A map has the shape (rows, cols); received {map2d.shape}.")
-    rows = _weights(window_centres(map2d.shape[0], height, window), height)
-    columns = _weights(window_centres(map2d.shape[1], width, window), width)
+    window_height, window_width = _pair(window)
+    rows = _weights(window_centres(map2d.shape[0], height, window_height), height)
+    columns = _weights(window_centres(map2d.shape[1], width, window_width), width)
     return (rows @ map2d @ columns.T).astype(np.float32)
+
+
+def _pair(window: float | tuple[float, float]) -> tuple[float, float]:
+    return window if isinstance(window, tuple) else (window, window)
 
 
 def _weights(centres: Array, length: int) -> Array:
@@ -86,22 +91,25 @@ def _weights(centres: Array, length: int) -> Array:
     return np.stack([np.interp(middles, centres, column) for column in unit], axis=1)
 
 
-def peak(map2d: Array, height: int, width: int, window: int) -> tuple[float, float]:
+def peak(
+    map2d: Array, height: int, width: int, window: float | tuple[float, float]
+) -> tuple[float, float]:
     """Where the window of the highest location has its centre.
 
     Args:
         map2d: Shape `(rows, cols)`.
         height: The picture's height in pixels.
         width: The picture's width in pixels.
-        window: The side in pixels of the network's native window.
+        window: The network's native window in pixels: the side of a square, or height and width.
 
     Returns:
         `(y, x)` in pixels from the upper left corner; of equal locations the first in reading
         order.
     """
     row, column = np.unravel_index(int(np.argmax(map2d)), map2d.shape)
-    y = window_centres(map2d.shape[0], height, window)[row]
-    x = window_centres(map2d.shape[1], width, window)[column]
+    window_height, window_width = _pair(window)
+    y = window_centres(map2d.shape[0], height, window_height)[row]
+    x = window_centres(map2d.shape[1], width, window_width)[column]
     return float(y), float(x)
 
 

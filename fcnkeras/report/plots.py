@@ -273,7 +273,7 @@ def to_svg(figure: Figure, *, name: str, alt: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', text)
     opening = (
         f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" '
-        f'style="width:100%;max-width:{width}px;min-width:{round(0.7 * width)}px">'
+        f'style="width:{width}px;max-width:100%;min-width:{round(0.7 * width)}px">'
     )
     text = opening + text[text.index(">") + 1 :]
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.S)  # would rule the whole page

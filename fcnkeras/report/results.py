@@ -269,15 +269,28 @@ def read_maps(path: Path) -> tuple[list[ClassMap], int]:
                 label=int(file[f"label_{k}"]),
                 predicted=int(file[f"predicted_{k}"]),
             )
-            if one.logits.ndim != 3 or not 0 <= max(one.label, one.predicted) < len(
-                one.logits[0, 0]
-            ):
-                raise ValueError(
-                    f"map_{k} must have the shape (rows, cols, classes) and label and answer be "
-                    f"among the classes, received {one.logits.shape}, {one.label}, {one.predicted}"
-                )
+            _check_map(one, k)
             maps.append(one)
         return maps, int(file["window"])
+
+
+def _check_map(one: ClassMap, k: int) -> None:
+    picture, logits = one.picture, one.logits
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"picture_{k} must be uint8 of the shape (height, width, 3), received {picture.dtype} "
+            f"of {picture.shape}"
+        )
+    if logits.ndim != 3 or 0 in logits.shape or logits.shape[2] < 2:
+        raise ValueError(
+            f"map_{k} must have the shape (rows, cols, classes) with two classes or more, "
+            f"received {logits.shape}"
+        )
+    if not 0 <= min(one.label, one.predicted) <= max(one.label, one.predicted) < logits.shape[2]:
+        raise ValueError(
+            f"label_{k} and predicted_{k} must be below {logits.shape[2]}, the number of classes, "
+            f"received {one.label} and {one.predicted}"
+        )
 
 
 @contextmanager

@@ -58,14 +58,20 @@ details[open] > summary { border-bottom: 1px solid var(--line); }
 .inside { padding: .25rem 1rem 1rem; }
 .plots { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: flex-start; }
 .plots > * { min-width: 0; max-width: 100%; }
+.plots figcaption, .plots .note { width: 0; min-width: 100%; }
 .cards { display: grid; gap: 1.25rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
 .cards figure { margin: 0; }
 .empty { display: grid; place-items: center; min-height: 8rem; background: var(--raised);
   color: var(--muted); border-radius: .25rem; }
-.slider .layers { position: relative; display: inline-block; max-width: 100%; }
-.slider .layers .map { position: absolute; inset: 0; width: 100%; height: 100%;
-  opacity: var(--map, .6); }
+.pairs, .pair { display: grid; gap: 1.25rem; align-items: start; }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(29rem, 100%), 1fr)); }
+.pair { grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); }
+.pair figure { margin: 0; }
+.layers { position: relative; aspect-ratio: var(--ratio);
+  width: min(100%, calc(20rem * var(--ratio))); }
+.layers img { position: absolute; inset: 0; width: 100%; height: 100%; }
+.layers .map { opacity: var(--map); }
 .slider label { display: flex; gap: .6rem; align-items: center; font-size: .85rem;
   max-width: 24rem; color: var(--muted); }
 .slider input { flex: 1; min-width: 0; min-height: 2.2rem; accent-color: var(--accent); }

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras.layers import BatchNormalization
 
-from fcnkeras.batching import FedPictures
+from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.convert.graph import trace
-from fcnkeras.files import read_csv, write_csv
+from fcnkeras.files import read_csv, write_atomically, write_csv
 
 
 def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None:
@@ -31,7 +30,7 @@ def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None
             block to be trained.
 
     Raises:
-        ValueError: there are fewer blocks.
+        ValueError: there are fewer blocks, or the model has no layer of the block's name.
     """
     if not -len(blocks) <= count <= len(blocks):
         raise ValueError(
@@ -43,6 +42,10 @@ def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None
     wanted = {
         ref for c in graph.calls if count and c.layer.name == blocks[count - 1] for ref in c.outputs
     }
+    if count and not wanted:
+        raise ValueError(
+            f"Model '{model.name}' has no layer '{blocks[count - 1]}' to freeze up to."
+        )
     for call in reversed(graph.calls):  # what the block's last layer reads, and what that reads
         if wanted.intersection(call.outputs):
             frozen.add(call.layer)
@@ -94,18 +97,18 @@ def finetune(
     patience: int = 3,
     tell: Callable[[int, int, dict], Any] = lambda done, total, logs: None,
 ) -> list[dict[str, float]]:
-    """Trains a classifier and leaves it with the weights of the epoch that validated best.
+    """Trains a classifier and leaves it with the weights of the epoch of best validation accuracy.
 
     Stochastic gradient descent with momentum 0.9 on the cross-entropy; the learning rate falls to a
     fifth when the validation loss has not improved for `patience` epochs, down to its floor. The
     state after every epoch is kept in `folder`, and a call on the same folder goes on from there,
-    with the schedule and the best epoch as they were.
+    with the schedule, the best epoch and what dropout draws as they would have been.
 
     Args:
         model: gives probabilities (batch, classes) for the batches of `train`.
         train: training pictures.
         val: validation pictures; they choose the epoch and drive the schedule.
-        folder: for `history.csv`, `best.weights.h5` and the state; made if missing.
+        folder: for `history.csv`, `best.weights.h5` and `state.npz`; made if missing.
         epochs: epochs in all.
         learning_rate: of the first epochs.
         min_learning_rate: its floor.
@@ -115,12 +118,15 @@ def finetune(
     Returns:
         The history, a row an epoch: epoch (from 0), loss, accuracy, val_loss, val_accuracy,
         learning_rate, seconds.
+
+    Raises:
+        ValueError: training diverged, or the state is of another model.
+        ImageError: a picture cannot be read.
     """
-    state, history_file, best_file = (
-        folder / name for name in ("state", "history.csv", "best.weights.h5")
-    )
+    history_file, best_file = folder / "history.csv", folder / "best.weights.h5"
     folder.mkdir(parents=True, exist_ok=True)
-    before = _go_on_from(state, history_file)
+    state = _State(folder / "state.npz")
+    before = _go_on_from(state, history_file, best_file)
     train.start_at(len(before))
     model.compile(
         optimizer=keras.optimizers.SGD(learning_rate, momentum=0.9),
@@ -129,31 +135,47 @@ def finetune(
         # XLA would compile anew for every picture shape, and is slow on a CPU; JAX needs it.
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
+    if before:
+        state.restore(model)
     losses = [row["val_loss"] for row in before]
-    best = min(losses, default=math.inf)
-    plateau = _Plateau(losses, factor=0.2, patience=patience, min_lr=min_learning_rate)
-    model.fit(
-        train,
-        validation_data=val,
-        epochs=epochs,
-        verbose=0,
-        callbacks=[
-            Progress(tell, epochs, len(train)),
-            plateau,
-            keras.callbacks.CSVLogger(str(history_file), append=True),
-            keras.callbacks.ModelCheckpoint(
-                str(best_file),
-                monitor="val_loss",
-                save_best_only=True,
-                save_weights_only=True,
-                initial_value_threshold=best if math.isfinite(best) else None,
-            ),
-            # Last, so that what the others wrote is at most one epoch ahead of it.
-            keras.callbacks.BackupAndRestore(str(state), delete_checkpoint=False),
-        ],
-    )
+    callbacks = [
+        Progress(tell, epochs, len(train)),
+        keras.callbacks.TerminateOnNaN(),
+        _Plateau(losses, factor=0.2, patience=patience, min_lr=min_learning_rate),
+        keras.callbacks.CSVLogger(str(history_file), append=True),
+        keras.callbacks.ModelCheckpoint(
+            str(best_file),
+            monitor="val_accuracy",
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=best_epoch(before)["val_accuracy"] if before else None,
+        ),
+        state,  # last, so that what the others wrote is at most one epoch ahead of it
+    ]
+    if len(before) < epochs:
+        with picture_errors(train, val):
+            model.fit(
+                train,
+                validation_data=val,
+                epochs=epochs,
+                initial_epoch=len(before),
+                verbose=0,
+                callbacks=callbacks,
+            )
+    history = _history(history_file)
+    if not all(math.isfinite(row["val_loss"]) for row in history):
+        raise ValueError(
+            "Training diverged, the loss is not a number: lower the learning rate. "
+            f"Received: {learning_rate:g}"
+        )
     model.load_weights(best_file)
-    return _history(history_file)
+    return history
+
+
+def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The row of the epoch with the highest validation accuracy, the first of several."""
+    return max(history, key=lambda row: row["val_accuracy"])
 
 
 class _Plateau(keras.callbacks.ReduceLROnPlateau):
@@ -174,16 +196,53 @@ class _Plateau(keras.callbacks.ReduceLROnPlateau):
         self.best = best
 
 
-def _go_on_from(state: Path, history_file: Path) -> list[dict[str, float]]:
+class _State(keras.callbacks.Callback):
+    """Keeps all that the next epoch depends on in one file, which is whole or not there.
+
+    Keras' BackupAndRestore writes its files in place, where a kill may leave them cut or at odds,
+    and leaves out the state of the random numbers that dropout draws.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that are behind the state; 0 without one."""
+        if not self.file.exists():
+            return 0
+        with np.load(self.file) as saved:
+            return int(saved["epochs"])
+
+    def restore(self, model: keras.Model) -> None:
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        with np.load(self.file) as saved:
+            arrays = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1)]
+        if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
+            raise ValueError(f"{self.file} must be a state of this model; it is another model's.")
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)]
+        write_atomically(self.file, lambda path: np.savez(path, *arrays, epochs=epoch + 1))
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _go_on_from(state: _State, history_file: Path, best_file: Path) -> list[dict[str, float]]:
     """The history up to the saved state; an epoch that was logged and not saved is run again."""
-    metadata = state / "training_metadata.json"
-    if not metadata.exists():
-        history_file.unlink(missing_ok=True)
-        shutil.rmtree(state, ignore_errors=True)
+    epochs = state.epochs
+    rows = read_csv(history_file)[:epochs]
+    if not rows or len(rows) < epochs or not best_file.exists():
+        for file in (state.file, history_file, best_file):
+            file.unlink(missing_ok=True)
         return []
-    rows = read_csv(history_file)[: json.loads(metadata.read_text())["epoch"]]
-    if rows:
-        write_csv(history_file, rows, list(rows[0]))
+    write_csv(history_file, rows, list(rows[0]))
     return _history(history_file)
 
 

@@ -31,17 +31,22 @@ class Canvas:
         self.picture = to_image(ground).resize(large, Image.Resampling.BICUBIC)
         self._draw = ImageDraw.Draw(self.picture)
 
-    def polygon(self, outline: Array, colour: Array, edge: Array | None = None) -> None:
-        """Fill the closed `outline`, an array (points, 2); with `edge`, also draw its line."""
-        points = np.rint(outline * self.unit).astype(int).ravel().tolist()
-        self._draw.polygon(points, fill=_rgb(colour), outline=None if edge is None else _rgb(edge))
+    def polygon(self, outline: Array, colour: Array) -> None:
+        """Fill the closed `outline`, an array (points, 2)."""
+        self.polygons(outline[None], colour[None])
+
+    def polygons(self, outlines: Array, colours: Array) -> None:
+        """Fill each of the closed `outlines`, an array (polygons, points, 2), in its colour."""
+        points = np.rint(outlines * self.unit).astype(int).reshape(len(outlines), -1).tolist()
+        for outline, colour in zip(points, _inks(colours), strict=True):
+            self._draw.polygon(outline, fill=colour)
 
     def dots(self, centres: Array, radii: Array, colours: Array) -> None:
         """Paint one disc at each of `centres`, an array (dots, 2)."""
         low = np.rint((centres - radii[:, None]) * self.unit).astype(int)
         high = np.rint((centres + radii[:, None]) * self.unit).astype(int)
-        for box, colour in zip(np.hstack([low, high]).tolist(), colours, strict=True):
-            self._draw.ellipse(box, fill=_rgb(colour))
+        for box, colour in zip(np.hstack([low, high]).tolist(), _inks(colours), strict=True):
+            self._draw.ellipse(box, fill=colour)
 
     def soften(self, radius: float) -> None:
         """Blur everything painted so far by `radius`, a fraction of the short side."""
@@ -53,9 +58,8 @@ class Canvas:
         return np.asarray(self.picture.reduce(SUPERSAMPLING), dtype=np.float64)
 
 
-def _rgb(colour: Array) -> tuple[int, int, int]:
-    red, green, blue = np.clip(np.rint(colour), 0, 255).astype(int).tolist()
-    return red, green, blue
+def _inks(colours: Array) -> list[tuple[int, ...]]:
+    return [tuple(c) for c in np.clip(np.rint(colours), 0, 255).astype(int).tolist()]
 
 
 def to_image(pixels: Array) -> Image.Image:
@@ -97,12 +101,26 @@ def round_outline(points: int = 64) -> Array:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def stroke(start: Array, angle: float, length: float, width: float, bend: float) -> Array:
-    """The outline of a brush stroke, tapered at its ends: an array (points, 2)."""
-    along = np.linspace(0, 1, 7)
-    direction = angle + bend * (along - 0.5)
-    steps = np.stack([np.cos(direction), np.sin(direction)], axis=1) * length / 6
-    spine = start + np.cumsum(steps, axis=0)
-    normal = np.stack([-np.sin(direction), np.cos(direction)], axis=1)
-    half = 0.5 * width * np.array([0.3, 0.85, 1, 1, 1, 0.85, 0.3])[:, None] * normal
-    return np.concatenate([spine + half, (spine - half)[::-1]])
+def stroke(
+    start: Array, angle: Array | float, length: Array | float, width: float, bend: float
+) -> Array:
+    """Outlines of brush strokes, tapered at the ends.
+
+    Args:
+        start: array (..., 2), where each stroke begins.
+        angle: array (...), its direction in radians.
+        length: array (...).
+        width: where it is broadest.
+        bend: by how much it turns from end to end, in radians.
+
+    Returns:
+        Array (..., 10, 2).
+    """
+    along = np.linspace(0, 1, 5)
+    direction = np.asarray(angle)[..., None] + bend * (along - 0.5)
+    towards = np.stack([np.cos(direction), np.sin(direction)], axis=-1)
+    aside = np.stack([-towards[..., 1], towards[..., 0]], axis=-1)
+    steps = towards * np.asarray(length)[..., None, None] / 4
+    spine = start[..., None, :] + np.cumsum(steps, axis=-2)
+    half = 0.5 * width * np.array([0.3, 0.95, 1, 0.95, 0.3])[:, None] * aside
+    return np.concatenate([spine + half, (spine - half)[..., ::-1, :]], axis=-2)

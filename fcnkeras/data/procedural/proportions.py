@@ -116,7 +116,7 @@ def place(rng: np.random.Generator, canvas: Canvas, outline: Array, s: float) ->
 def paint_target(
     rng: np.random.Generator, canvas: Canvas, centre: Array, half: Array, outline: Array
 ) -> None:
-    """Fill `outline` (box -1…1), scaled by `half`, in a colour that stands out; 2 of 5 have a rim."""
+    """Fill `outline` (box -1…1), scaled by `half`, in a colour that stands out, some with a rim."""
     around = np.asarray(canvas.picture.resize((1, 1), Image.Resampling.BOX), dtype=np.float64)
     colour = contrasting(rng, around[0, 0], 110)
     if rng.uniform() < 0.4:

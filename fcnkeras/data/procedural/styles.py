@@ -24,17 +24,16 @@ def draw(class_name: str, rng: np.random.Generator) -> Image.Image:
     width, height = (long, short) if a >= 0 else (short, long)
     colours = palette(rng, 6)
     scene = _scene(rng, colours, np.array([width, height]) / short)
-    plain = Canvas(scene, width, height).pixels()
+    plain = to_image(scene).resize((width, height), Image.Resampling.BICUBIC)
     styled = STYLES[class_name](rng, scene, colours, width, height)
-    strength = rng.uniform(0.45, 1.0)
     weave = 6 * noise(rng, width, height, (width // 2, height // 2))[:, :, None]
-    return to_image(strength * styled + (1 - strength) * plain + weave)
+    return Image.blend(plain, to_image(styled + weave), rng.uniform(0.45, 1.0))
 
 
 def _scene(rng: np.random.Generator, colours: Array, extent: Array) -> Array:
     """A small landscape: sky, sun, hills and water or meadow; an array (rows, cols, 3), 0-255."""
-    cols, rows = np.rint(extent * 40).astype(int).tolist()
-    y, x = np.mgrid[0:rows, 0:cols] / 40
+    cols, rows = np.rint(extent * 48).astype(int).tolist()
+    y, x = np.mgrid[0:rows, 0:cols] / 48
     shade = (y / extent[1])[:, :, None]
     scene = (1 - shade) * colours[0] + shade * colours[1]
     sun = np.hypot(x - rng.uniform(0, extent[0]), y - rng.uniform(0, 0.5) * extent[1])
@@ -74,8 +73,7 @@ def _impressionist(
     touches = _sample(scene, starts, extent) + rng.normal(0, rng.uniform(12, 28), (count, 3))
     long, wide = rng.uniform(0.055, 0.1), rng.uniform(0.016, 0.028)
     lengths = long * rng.uniform(0.7, 1.3, count)
-    for start, angle, length, colour in zip(starts, angles, lengths, touches, strict=True):
-        canvas.polygon(stroke(start, angle, length, wide, 0.4), colour)
+    canvas.polygons(stroke(starts, angles, lengths, wide, 0.4), touches)
     return canvas.pixels()
 
 
@@ -99,16 +97,17 @@ def _cubist(
     """Facets with straight edges, each shaded from one side to the other."""
     extent = _extent(width, height)
     y, x = np.mgrid[0:height, 0:width] / min(width, height)
+    points = np.stack([x, y], axis=-1).reshape(-1, 2)
     count = int(rng.integers(9, 20) * extent.prod() ** 0.7)
     seeds = rng.uniform(0, 1, (count, 2)) * extent
-    tilt = rng.normal(0, 0.6, (2, 2)) + np.eye(2)
-    points = np.stack([x, y], axis=-1).reshape(-1, 2)
-    # |p|² is the same for all seeds, so the nearest seed needs a matrix product only
-    bent, bent_seeds = points @ tilt, seeds @ tilt
-    away = (bent_seeds**2).sum(axis=1) - 2 * bent @ bent_seeds.T
-    facet = away.argmin(axis=1)
+    tilt = rng.normal(0, 0.35, (2, 2)) + np.eye(2)  # lengthens all facets in one direction
+    bent_seeds = seeds @ tilt
+    # the squared distance to each seed, less |point|², which is the same for all of them
+    facet = ((bent_seeds**2).sum(axis=1)[:, None] - 2 * bent_seeds @ (points @ tilt).T).argmin(
+        axis=0
+    )
     slopes = rng.normal(0, 130, (count, 2))
-    shading = ((points - seeds[facet]) * slopes[facet]).sum(axis=1)
+    shading = (points * slopes[facet]).sum(axis=1) - (seeds * slopes).sum(axis=1)[facet]
     faces = _sample(scene, seeds, extent) + rng.normal(0, 25, (count, 1))
     return (faces[facet] + np.clip(shading, -45, 45)[:, None]).reshape(height, width, 3)
 
