@@ -34,6 +34,10 @@ def class_maps(
     """
     if not shown:
         return html.paragraph("No picture was chosen for maps.", "note")
+    shown = [one for one in shown if one.logits[..., 0].size > 1]
+    if not shown:
+        text = "At this size the map has one location: the network judges the picture as a whole."
+        return html.paragraph(text)
     point = settings.get("window") == "point"
     location = (
         "Each location of a map is drawn at the middle of its own cell of the picture"
@@ -43,9 +47,10 @@ def class_maps(
     )
     meaning = "decides" if settings.get("pooling") == "max" else "is highest"
     text = (
-        f"{location}. First map: the score of the answer; the ring marks where it {meaning}. Second map: the "
-        "lead of the answer over the strongest other class; red where the place alone would give "
-        "this answer, blue where another class is ahead. The slider fades from picture to map."
+        f"{location}. First map: the score of the answer; the ring marks where it {meaning}. "
+        "Second map: the lead of the answer over the strongest other class; red where the place "
+        "alone would give this answer, blue where another class is ahead. The slider fades from "
+        "picture to map."
     )
     items = []
     for one in shown:
@@ -69,7 +74,7 @@ def _pair(one: ClassMap, classes: Sequence[str], window: tuple[float, float]) ->
     lead = score - np.delete(one.logits, one.predicted, axis=2).max(axis=2)
     height, width = one.picture.shape[:2]
     mark = maps.peak(score, height, width, window)
-    size = "1 location" if score.size == 1 else f"{score.shape[0]} × {score.shape[1]} locations"
+    size = f"{score.shape[0]} × {score.shape[1]} locations"
     file = short_name(one.file)
     return html.grid(
         (

@@ -116,12 +116,12 @@ def _clock(seconds: float) -> str:
 COLUMNS: tuple[tuple[str, bool, Callable[[Experiment], object]], ...] = (
     ("No.", True, lambda e: e.number),
     ("Experiment", False, lambda e: e.title),
+    ("Accuracy", True, lambda e: percent(e.accuracy)),
+    ("95% interval", True, lambda e: f"{100 * e.low:.1f}–{100 * e.high:.1f}%"),
     ("FCN", False, lambda e: _yes(e.fcn)),
     ("Feeder", False, lambda e: e.feeder),
     ("Size", True, lambda e: e.size),
     ("Skip", False, lambda e: _yes(e.skip)),
-    ("Accuracy", True, lambda e: percent(e.accuracy)),
-    ("95% interval", True, lambda e: f"{100 * e.low:.1f}–{100 * e.high:.1f}%"),
     ("Best epoch", True, lambda e: f"{_shown(e.best_epoch, str)} of {_shown(e.epochs, str)}"),
     ("Validation accuracy", True, lambda e: _shown(e.val_accuracy, percent)),
     ("Validation loss", True, lambda e: _shown(e.val_loss, "{:.3f}".format)),
@@ -184,7 +184,7 @@ def _experiment(e: Experiment, settings: dict[str, Any], folder: Path) -> html.M
         [
             html.grid([_curves(e, folder / "history.csv"), confusion], "plots"),
             html.Markup("<h3>Class maps</h3>"),
-            _maps(classes, settings, folder / "maps.npz"),
+            _maps(e, classes, settings, folder / "maps.npz"),
             html.Markup("<h3>Worst errors</h3>"),
             missing if predictions is None else _errors(predictions),
         ]
@@ -239,7 +239,11 @@ def _confusion(e: Experiment, predictions: Predictions) -> html.Markup:
     return html.Markup(f"<div>{html.join(parts)}</div>")
 
 
-def _maps(classes: Sequence[str], settings: dict[str, Any], path: Path) -> html.Markup:
+def _maps(
+    e: Experiment, classes: Sequence[str], settings: dict[str, Any], path: Path
+) -> html.Markup:
+    if not e.fcn and not path.exists():
+        return html.paragraph("This network has no map: it judges the picture as a whole.")
     read, missing = _try(results.read_maps, path)
     if read is None:
         return missing

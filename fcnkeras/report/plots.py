@@ -65,7 +65,7 @@ def _drawing() -> Iterator[None]:
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
         "legend.frameon": False,
-        "font.size": 9,
+        "font.size": 9.5,
     }
     with load_matplotlib().rc_context(style):
         yield
@@ -100,7 +100,7 @@ def accuracy_plot(
         reference: Index of the experiment that the others are compared with; its interval is
             shaded over the whole height.
     """
-    figure = _figure(7.5, 0.8 + 0.38 * len(names))
+    figure = _figure(6.3, 0.8 + 0.38 * len(names))
     axes = figure.add_subplot()
     places = np.arange(len(names))
     centre, low_, high_ = (100 * np.asarray(x, float) for x in (accuracy, low, high))
@@ -258,7 +258,7 @@ def to_svg(figure: Figure, *, name: str, alt: str) -> Markup:
 
     Returns:
         An `<svg>` with a transparent ground, text in the page's font and colour, no metadata; it
-        shrinks with the screen to 70 % and no further. The same figure gives the same bytes.
+        shrinks with the screen to 60 % and no further. The same figure gives the same bytes.
     """
     buffer = io.StringIO()
     empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -273,7 +273,7 @@ def to_svg(figure: Figure, *, name: str, alt: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', text)
     opening = (
         f'<svg {box.group() if box else ""} role="img" aria-label="{escape(alt)}" '
-        f'style="width:{width}px;max-width:100%;min-width:{round(0.7 * width)}px">'
+        f'style="width:{width}px;max-width:100%;min-width:{round(0.6 * width)}px">'
     )
     text = opening + text[text.index(">") + 1 :]
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.S)  # would rule the whole page

@@ -85,6 +85,12 @@ details[open] > summary { border-bottom: 1px solid var(--line); }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: .2rem .3rem; }
+  .plots { flex-wrap: nowrap; gap: 1rem; }
+  .plots > * { flex: 1; }
+  .plots svg { width: 100% !important; min-width: 0 !important; }
+  .cards { grid-template-columns: repeat(4, 1fr); }
+  .pairs { grid-template-columns: 1fr 1fr; }
+  .pair { grid-template-columns: 1fr 1fr; }
   figure, tr { break-inside: avoid; }
   h2, h3, summary { break-after: avoid; }
 }
