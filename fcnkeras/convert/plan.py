@@ -14,7 +14,16 @@ import keras
 from keras import layers
 
 from fcnkeras.convert.graph import ConversionError, Graph, Ref, trace
-from fcnkeras.convert.rules import KEPT, RENAMES, Form, State, Step, activation_name, plan_call
+from fcnkeras.convert.rules import (
+    KEPT,
+    RENAMES,
+    Form,
+    State,
+    Step,
+    activation_name,
+    ends_map,
+    plan_call,
+)
 from fcnkeras.layers import NativeWindow
 
 POOLINGS = ("max", "avg", None)
@@ -169,30 +178,40 @@ def _native_size(graph: Graph) -> tuple[int, int] | None:
 
 
 def _steps(graph: Graph, window: str) -> tuple[tuple[Step, ...], dict[Ref, State]]:
-    """Plans every call. A collapse whose vector returns to the map (squeeze-and-excitation) is part
-    of the spatial network, which shows only when it returns: then the walk starts again."""
+    """What every layer becomes, and the state of every tensor."""
+    inner = _inner_poolings(graph)
+    states = {ref: State(Form.MAP) for ref in graph.inputs}
+    steps: dict[int, Step] = {}
+    for number, call in enumerate(graph.calls):
+        given = [states[ref] for ref in call.inputs]
+        step, state = plan_call(call, given, number in inner, window)
+        before = steps.setdefault(id(call.layer), step)
+        if replace(before, rule=step.rule) != step:
+            raise ConversionError(
+                f"Layer '{call.layer.name}' is shared and would become two different layers "
+                f"({before.rule}; {step.rule}): use two layers in its place."
+            )
+        states.update((ref, state) for ref in call.outputs)
+    return tuple(steps.values()), states
+
+
+def _inner_poolings(graph: Graph) -> set[int]:
+    """The calls that end a map whose vector returns to a map (squeeze-and-excitation): they are
+    part of the spatial network. As this shows only where it returns, the walk then starts again."""
     inner: set[int] = set()
     while True:
-        states = {ref: State(Form.MAP) for ref in graph.inputs}
-        steps: dict[int, Step] = {}
-        again = False
+        ends: dict[Ref, set[int]] = {ref: set() for ref in graph.inputs}
         for number, call in enumerate(graph.calls):
-            given = [states[ref] for ref in call.inputs]
-            if len({state.form for state in given}) > 1 and Form.MAP in {s.form for s in given}:
-                returned = frozenset().union(*(state.collapses for state in given))
-                inner |= returned
-                again = True
+            given = [ends[ref] for ref in call.inputs]
+            behind = set().union(*given)
+            if behind and not all(given):
+                inner |= behind
                 break
-            step, state = plan_call(call, number, given, number in inner, window)
-            before = steps.setdefault(id(call.layer), step)
-            if replace(before, rule=step.rule) != step:
-                raise ConversionError(
-                    f"Layer '{call.layer.name}' is shared and would become two different layers "
-                    f"({before.rule}; {step.rule}): use two layers in its place."
-                )
-            states.update((ref, state) for ref in call.outputs)
-        if not again:
-            return tuple(steps.values()), states
+            if not behind and number not in inner and ends_map(call):
+                behind = {number}
+            ends.update((ref, behind) for ref in call.outputs)
+        else:
+            return inner
 
 
 # ---- the outputs -------------------------------------------------------------------------------

@@ -33,12 +33,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of one tensor: its form, its grid where the spatial part has ended, and the
-    calls that ended it."""
+    """What is known of one tensor: its form, and its grid where the spatial part has ended."""
 
     form: Form
     grid: Grid | None = None
-    collapses: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,28 +70,24 @@ def activation_name(layer: Any) -> str | None:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def plan_call(
-    call: Call, number: int, given: list[State], inner: bool, window: str
-) -> tuple[Step, State]:
+def plan_call(call: Call, given: list[State], inner: bool, window: str) -> tuple[Step, State]:
     """What one call becomes, and the state of its outputs.
 
     Args:
         call: the call.
-        number: its place in the graph.
         given: the states of its inputs.
         inner: whether the spatial part goes on behind it, though it pools (squeeze-and-excitation).
         window: "native" or "point".
     """
     layer = call.layer
     forms = {state.form for state in given}
-    collapses = frozenset().union(*(state.collapses for state in given))
     if forms <= {Form.MAP}:
-        if not inner and _ends_map(call):
-            return _collapse(call, number, window)
+        if not inner and ends_map(call):
+            return _collapse(call, window)
         _check_on_map(call)
         return _same(layer, KEPT), State(Form.MAP)
     if forms == {Form.FLAT}:
-        return _after_flatten(call, given, collapses)
+        return _after_flatten(call, given)
     if forms == {Form.VECTOR}:
         grids = {state.grid for state in given}
         if len(grids) > 1:
@@ -102,7 +96,7 @@ def plan_call(
                 f"or windows ({', '.join(sorted(_describe(grid) for grid in grids))}), whose "
                 "places would not meet on a larger picture: pool the maps to one size first."
             )
-        return _on_vector(call), State(Form.VECTOR, given[0].grid, collapses)
+        return _on_vector(call), State(Form.VECTOR, given[0].grid)
     raise ConversionError(
         f"Layer '{layer.name}' ({type(layer).__name__}) joins a flattened map with a vector: "
         "put a Dense layer behind the Flatten first."
@@ -114,7 +108,7 @@ def plan_call(
 _COLLAPSES = (layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
 
 
-def _ends_map(call: Call) -> bool:
+def ends_map(call: Call) -> bool:
     """Whether a call turns a map into a vector; what is a vector already goes on as it is."""
     shape, result = call.inputs[0].shape, call.outputs[0].shape
     if isinstance(call.layer, layers.Reshape):  # of a 1x1 map, with other axes
@@ -122,7 +116,7 @@ def _ends_map(call: Call) -> bool:
     return len(shape) == 4 and isinstance(call.layer, _COLLAPSES)
 
 
-def _collapse(call: Call, number: int, window: str) -> tuple[Step, State]:
+def _collapse(call: Call, window: str) -> tuple[Step, State]:
     layer, shape = call.layer, call.inputs[0].shape
     rows, columns = shape[1], shape[2]
     flattens = isinstance(layer, layers.Flatten)
@@ -137,7 +131,7 @@ def _collapse(call: Call, number: int, window: str) -> tuple[Step, State]:
             + ("." if flattens else ', or use window="point".')
         )
     form = Form.FLAT if flattens and sees != (1, 1) else Form.VECTOR
-    state = State(form, Grid((rows, columns), sees), frozenset({number}))
+    state = State(form, Grid((rows, columns), sees))
     if form is Form.FLAT:
         return _identity(layer, f"waits for the Dense layer, {rows}x{columns}"), state
     if flattens or isinstance(layer, layers.Reshape):
@@ -209,13 +203,13 @@ _MERGES = (
 RENAMES = (*_COLLAPSES, layers.Reshape)
 
 
-def _after_flatten(call: Call, given: list[State], collapses: frozenset[int]) -> tuple[Step, State]:
+def _after_flatten(call: Call, given: list[State]) -> tuple[Step, State]:
     layer = call.layer
     grid = given[0].grid
     assert grid is not None
     window = grid.window
     if isinstance(layer, layers.Dense):
-        return _dense(layer, window), State(Form.VECTOR, grid, collapses)
+        return _dense(layer, window), State(Form.VECTOR, grid)
     softmax = isinstance(layer, layers.Activation) and activation_name(layer) == "softmax"
     if isinstance(layer, (*_ELEMENTWISE, layers.Activation)) and not softmax:
         return _same(layer, "elementwise"), given[0]
