@@ -128,10 +128,11 @@ class Settings:
 DEMO = Settings(
     network="SmallVGG",
     weights="generated",
-    epochs=6,
+    epochs=5,
     batch=16,
-    learning_rate=0.01,
-    min_learning_rate=0.001,
+    learning_rate=0.002,
+    min_learning_rate=0.0002,
+    frozen=2,
     dropout=0.0,
 )
 
@@ -142,8 +143,7 @@ RESULT_COLUMNS = (
     "seconds_per_picture", "training_seconds",
 )
 # fmt: on
-# Pictures of which every experiment keeps its class maps for the report.
-SHOWN = 4
+SHOWN = 4  # test pictures of which every experiment keeps its class maps for the report
 
 
 class Listener:
@@ -196,9 +196,7 @@ def run_experiments(
     classes = _check_parts(parts)
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, settings, parts, title)
-    write_parts(out, parts)
-    rejected = [r for part in parts.values() for r in part.rejected]
-    rows = [{"file": str(r.path), "reason": r.reason} for r in rejected]
+    rows = [{"file": str(r.path), "reason": r.reason} for p in parts.values() for r in p.rejected]
     write_csv(out / "rejected.csv", rows, ("file", "reason"))
     for experiment in chosen:
         folder = out / f"experiment_{experiment.number:02}"
@@ -243,7 +241,7 @@ def _check_parts(parts: Mapping[str, Collection]) -> tuple[str, ...]:
 
 
 def _claim(out: Path, settings: Settings, parts: Mapping[str, Collection], title: str) -> None:
-    """Writes the settings of a new run, or checks that the folder's run has the same."""
+    """Writes settings and split of a new run, or checks that the run begun here has the same."""
     classes = list(parts["train"].classes)
     described = {
         "title": title,
@@ -253,7 +251,9 @@ def _claim(out: Path, settings: Settings, parts: Mapping[str, Collection], title
         **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
     }
     file = out / "settings.json"
-    if file.exists():
+    if not any(out.glob("experiment_*/history.csv")):  # nothing that could be mixed up
+        (out / "split.csv").unlink(missing_ok=True)
+    elif file.exists():
         before = json.loads(file.read_text())
         for key in sorted({*described, *before} - {"title"}):
             if before.get(key) != described.get(key):
@@ -261,6 +261,7 @@ def _claim(out: Path, settings: Settings, parts: Mapping[str, Collection], title
                     f"{out} holds a run with {key}={before.get(key)!r}, now it is "
                     f"{described.get(key)!r}: take another folder, or delete that one."
                 )
+    write_parts(out, parts)
     write_json(file, described)
 
 
@@ -383,8 +384,7 @@ def _write_maps(
 ) -> None:
     """Writes `maps.npz`: the map of scores of a few test pictures, spread over the classes."""
     maps = map_model(fcn)
-    native = native_size(fcn)
-    arrays: dict[str, Any] = {"window": native[0] if native else 0}
+    arrays: dict[str, Any] = {"window": (native_size(fcn) or (0, 0))[0]}
     chosen = np.linspace(0, len(data.records) - 1, min(SHOWN, len(data.records))).round()
     for k, index in enumerate(chosen.astype(int)):
         crops = data.fed(index).arrays

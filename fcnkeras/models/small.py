@@ -24,7 +24,7 @@ def SmallVGG(
 ) -> keras.Model:
     """A small VGG: four blocks of convolutions, `flatten`, `fc1`, `fc2`, `predictions`.
 
-    Made for pictures of 64x64 pixels, 17 million multiply-adds each; the layers bear VGG's names.
+    Made for pictures of 64x64 pixels, 23 million multiply-adds each; the layers bear VGG's names.
 
     Args:
         weights: "generated" (trained on generated pictures by `scripts/pretrain_small_vgg.py`, in

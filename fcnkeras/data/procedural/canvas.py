@@ -121,6 +121,6 @@ def stroke(
     towards = np.stack([np.cos(direction), np.sin(direction)], axis=-1)
     aside = np.stack([-towards[..., 1], towards[..., 0]], axis=-1)
     steps = towards * np.asarray(length)[..., None, None] / 4
-    spine = start[..., None, :] + np.cumsum(steps, axis=-2)
+    spine = start[..., None, :] + np.cumsum(steps, axis=-2) - steps[..., :1, :]
     half = 0.5 * width * np.array([0.3, 0.95, 1, 0.95, 0.3])[:, None] * aside
     return np.concatenate([spine + half, (spine - half)[..., ::-1, :]], axis=-2)

@@ -1,0 +1,132 @@
+"""The parts of a run: which pictures, in which part, and that they are those of the run before."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import galleries
+import pytest
+
+from fcnkeras.data import sources
+from fcnkeras.data.records import Collection, DataError
+
+Parts = dict[str, Collection]
+
+
+def files(part: Collection) -> set[Path]:
+    return {record.path for record in part.records}
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "split.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    galleries.class_folders(tmp_path / "train", 4, seed=0)
+    galleries.class_folders(tmp_path / "val", 6, seed=1)
+    galleries.class_folders(tmp_path / "test", 3, seed=2)
+    return tmp_path
+
+
+def test_a_folder_for_each_part(folders: Path) -> None:
+    parts = sources.folder_parts(folders / "train", folders / "val", folders / "test")
+    assert {name: len(part) for name, part in parts.items()} == {"train": 8, "val": 12, "test": 6}
+    for name, part in parts.items():
+        assert part.classes == ("greenish", "reddish")
+        assert files(part) == set((folders / name).glob("*/*.png"))
+
+
+def test_half_of_the_validation_is_kept_aside(folders: Path) -> None:
+    (folders / "val" / "reddish" / "bad.jpg").write_text("no picture")
+    parts = sources.folder_parts(folders / "train", folders / "val", seed=3)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 8, "val": 6, "test": 6}
+    assert files(parts["val"]).isdisjoint(files(parts["test"]))
+    assert files(parts["val"]) | files(parts["test"]) == set((folders / "val").glob("*/*.png"))
+    for name in ("val", "test"):
+        assert parts[name].labels.tolist().count(0) == 3
+    assert [r.path.name for p in parts.values() for r in p.rejected] == ["bad.jpg"]
+    again = sources.folder_parts(folders / "train", folders / "val", seed=3)
+    assert files(again["val"]) == files(parts["val"])
+    others = [sources.folder_parts(folders / "train", folders / "val", seed=s) for s in range(5)]
+    assert len({frozenset(files(other["val"])) for other in others}) > 1
+
+
+def test_other_classes_are_refused(folders: Path) -> None:
+    (folders / "val" / "reddish").rename(folders / "val" / "blue")
+    with pytest.raises(DataError, match="missing: reddish; unknown: blue"):
+        sources.folder_parts(folders / "train", folders / "val")
+
+
+def test_one_folder_is_divided(folders: Path) -> None:
+    galleries.class_folders(folders / "all", 10)
+    (folders / "all" / "reddish" / "bad.jpg").write_text("no picture")
+    parts = sources.split_parts(folders / "all", seed=1)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 12, "val": 4, "test": 4}
+    assert [r.path.name for p in parts.values() for r in p.rejected] == ["bad.jpg"]
+    whole = [path for part in parts.values() for path in files(part)]
+    assert sorted(whole) == sorted((folders / "all").glob("*/*.png"))
+    fractions = {"train": 0.8, "val": 0.1, "test": 0.1}
+    assert len(sources.split_parts(folders / "all", fractions=fractions)["train"]) == 16
+
+
+def test_generated_pictures(tmp_path: Path) -> None:
+    counts = {"train": 2, "val": 1, "test": 1}
+    parts = sources.generated_parts("styles", tmp_path / "a" / "b", counts=counts, seed=5)
+    classes = len(parts["train"].classes)
+    assert {n: len(p) for n, p in parts.items()} == {n: c * classes for n, c in counts.items()}
+    before = {path: path.stat().st_mtime_ns for path in files(parts["train"])}
+    again = sources.generated_parts("styles", tmp_path / "a" / "b", counts=counts, seed=5)
+    assert again == parts
+    assert {path: path.stat().st_mtime_ns for path in files(again["train"])} == before
+    with pytest.raises(ValueError, match="'faces'"):
+        sources.generated_parts("faces", tmp_path / "c")
+
+
+def test_the_split_is_written_down(folders: Path) -> None:
+    parts = sources.folder_parts(folders / "train", folders / "val", folders / "test")
+    sources.write_parts(folders, parts)
+    written = {(row["part"], row["file"]) for row in rows(folders)}
+    assert written == {
+        (name, path.relative_to(folders).as_posix())
+        for name, part in parts.items()
+        for path in files(part)
+    }
+    sources.write_parts(folders, parts)
+
+
+def test_a_run_on_other_pictures_is_refused(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    parts = sources.folder_parts(folders / "train", folders / "val", seed=0)
+    sources.write_parts(out, parts)
+    before = (out / "split.csv").read_bytes()
+    swapped = parts | {"val": parts["test"], "test": parts["val"]}
+    fewer = parts | {"val": Collection(parts["val"].records[1:], parts["val"].classes)}
+    for other in (swapped, fewer):
+        with pytest.raises(DataError, match="run on other pictures"):
+            sources.write_parts(out, other)
+        assert (out / "split.csv").read_bytes() == before
+
+
+def test_pictures_may_move_as_a_whole(folders: Path, tmp_path: Path) -> None:
+    sources.write_parts(tmp_path, sources.folder_parts(folders / "train", folders / "val"))
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("train", "val"):
+        shutil.move(folders / name, moved / name)
+    sources.write_parts(tmp_path, sources.folder_parts(moved / "train", moved / "val"))
+
+
+def test_one_picture_in_two_parts(folders: Path) -> None:
+    with pytest.raises(DataError, match=r"\.png must be in one part, it is in train and val"):
+        sources.write_parts(folders, sources.folder_parts(folders / "train", folders / "train"))
+    link = folders / "val" / "reddish" / "link.png"
+    link.symlink_to(folders / "train" / "reddish" / "0.png")
+    parts = sources.folder_parts(folders / "train", folders / "val", folders / "test")
+    with pytest.raises(DataError, match=r"link\.png must be in one part"):
+        sources.write_parts(folders, parts)
+    assert not (folders / "split.csv").exists()
