@@ -21,8 +21,6 @@ from fcnkeras.images import ImageError, open_picture, probe
 # Long sides are padded up to size * GRAIN ** n, which bounds the number of shapes: 1:12 to 12:1
 # gives at most 45.
 GRAIN = 1.125
-# In every epoch neighbours in aspect differ: long sides are sorted after a change of up to 10 %.
-JITTER = 0.1
 MASKED = ("pad", "native")
 
 
@@ -56,6 +54,8 @@ class FedPictures(keras.utils.PyDataset):
     Each item is (inputs, labels): inputs float32 RGB 0-255 of shape (batch, height, width, 3);
     for "pad" and "native" the list [pictures, mask], mask bool (batch, height, width); for
     "multicrop" (batch, crops, height, width, 3). Labels are int64 (batch,).
+
+    Call `fit` with `shuffle=False`: Keras would shuffle the batches again, by no seed of theirs.
 
     Attributes:
         failed: the error of the last picture that could not be read; see `picture_errors`.
@@ -93,9 +93,8 @@ class FedPictures(keras.utils.PyDataset):
         self.epoch = 0
         self.failed: ImageError | None = None
         self._feed = feeders.get_feeder(feeder)
+        # On the grid for "native": a batch has the largest shape of its pictures.
         self._shapes = np.array([self._shape(record) for record in self.records])
-        self._long_sides = self._shapes[:, 1:].max(axis=1)
-        self._widened: np.ndarray | None = None
         self._cache: dict[int, feeders.Fed] = {}
         self._room = cache_bytes
         self._plan()
@@ -137,11 +136,14 @@ class FedPictures(keras.utils.PyDataset):
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
-        """The distinct (crops, height, width) of this epoch's batches."""
+        """The distinct (crops, height, width) of the batches, the same in every epoch."""
         return sorted({self._batch_shape(members) for members in self._batches})
 
     def _shape(self, record: Record) -> tuple[int, int, int]:
-        return feeders.fed_shape(self.feeder, *probe(record.path), self.size)
+        crops, height, width = feeders.fed_shape(self.feeder, *probe(record.path), self.size)
+        if self.feeder == "native":
+            height, width = self._on_grid(height), self._on_grid(width)
+        return crops, height, width
 
     def fed(self, member: int) -> feeders.Fed:
         """What the feeder gives for the record of this index."""
@@ -160,12 +162,6 @@ class FedPictures(keras.utils.PyDataset):
 
     def _batch_shape(self, members: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
         crops, height, width = (int(side) for side in self._shapes[members].max(axis=0))
-        if self.feeder == "native":
-            further = int(members is self._widened)
-            if height > width:
-                height = self._on_grid(height + further)
-            else:
-                width = self._on_grid(width + further)
         return crops, height, width
 
     def _on_grid(self, side: int) -> int:
@@ -173,21 +169,20 @@ class FedPictures(keras.utils.PyDataset):
         return max(side, round(self.size * GRAIN ** float(steps)))
 
     def _plan(self) -> None:
-        """Deals the pictures of this epoch into batches of like shape."""
+        """Deals the pictures of this epoch into batches of like shape.
+
+        The shapes are the same in every epoch: only pictures on one step of the grid change places.
+        """
         rng = np.random.default_rng((self.seed, self.epoch))
         self._mirrored = rng.random(len(self.records)) < 0.5
-        jitter = JITTER if self.shuffle else 0.0
-        long_side = self._long_sides * rng.uniform(1, 1 + jitter, len(self.records))
+        count = len(self.records)
         groups: dict[tuple, list[int]] = {}
-        for member in (
-            rng.permutation(len(self.records)) if self.shuffle else range(len(self.records))
-        ):
+        for member in rng.permutation(count) if self.shuffle else range(count):
             crops, height, width = self._shapes[member]
             groups.setdefault((crops, height > width), []).append(int(member))
         batches = []
         for _, members in sorted(groups.items()):
-            if self.feeder == "native":
-                members.sort(key=long_side.__getitem__)
+            members.sort(key=lambda member: self._shapes[member].max())
             chunks = range(0, len(members), self.batch)
             batches += [np.array(members[start : start + self.batch]) for start in chunks]
         if self.shuffle:
@@ -198,10 +193,8 @@ class FedPictures(keras.utils.PyDataset):
         """Moves two batches to the front that differ in every axis in which any two differ.
 
         Keras on TensorFlow takes the free axes from the first two batches, and fails at a later
-        one that differs in another. Where the batches of this epoch have one shape, and those of
-        another might not, the first is padded a step further.
+        one that differs in another.
         """
-        self._widened = None
         shapes = np.array([self._batch_shape(members) for members in batches])
         vary = (shapes != shapes[0]).any(axis=0)
         for first in range(len(batches)):
@@ -210,7 +203,4 @@ class FedPictures(keras.utils.PyDataset):
                 second = int(np.argmax(others))
                 rest = [i for i in range(len(batches)) if i not in (first, second)]
                 return [batches[i] for i in (first, second, *rest)]
-        sides = {self._on_grid(side) for side in self._long_sides}
-        if self.feeder == "native" and len(batches) > 1 and len(sides) > 1:
-            self._widened = batches[0]
         return batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import sys
@@ -81,6 +82,8 @@ def _raised_by(error: Exception) -> str:
 
 def _import_keras() -> None:
     """Imports Keras without TensorFlow's start-up lines on standard error, unless it fails."""
+    # It would warn of every new model's functions, as if one were traced anew all the time.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
@@ -136,7 +139,9 @@ def _load_model(path: Path) -> keras.Model:
         AttributeError,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+        # Of nested errors Keras tells the innermost last, behind the whole configuration.
+        text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+        reason = text.splitlines()[0].split(". ")[0].rstrip(".")
         raise ValueError(f"Keras cannot load a model from {path}: {reason}") from error
     if not isinstance(model, keras.Model):
         raise ValueError(f"{path} holds no model, but a {type(model).__name__}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,12 @@ def finetune(
     if before:
         state.restore(model)
     losses = [row["val_loss"] for row in before]
+    log = keras.callbacks.CSVLogger(str(history_file), append=True)
     callbacks = [
         Progress(tell, epochs, len(train)),
         keras.callbacks.TerminateOnNaN(),
         _Plateau(losses, factor=0.2, patience=patience, min_lr=min_learning_rate),
-        keras.callbacks.CSVLogger(str(history_file), append=True),
+        log,
         keras.callbacks.ModelCheckpoint(
             str(best_file),
             monitor="val_accuracy",
@@ -154,12 +156,13 @@ def finetune(
         state,  # last, so that what the others wrote is at most one epoch ahead of it
     ]
     if len(before) < epochs:
-        with picture_errors(train, val):
+        with picture_errors(train, val), _closed(log):
             model.fit(
                 train,
                 validation_data=val,
                 epochs=epochs,
                 initial_epoch=len(before),
+                shuffle=False,  # `train` does that by its seed; Keras would by the process's
                 verbose=0,
                 callbacks=callbacks,
             )
@@ -171,6 +174,15 @@ def finetune(
         )
     model.load_weights(best_file)
     return history
+
+
+@contextmanager
+def _closed(log: keras.callbacks.CSVLogger) -> Iterator[None]:
+    """Closes a log's file also where training fails."""
+    try:
+        yield
+    finally:
+        log.on_train_end()
 
 
 def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
