@@ -18,7 +18,9 @@ _HOMES = {
         "plan_conversion",
         "to_fcn",
     ),
+    "fcnkeras.models.alexnet": ("AlexNet",),
     "fcnkeras.models.fcn": (
+        "AlexNet_fcn",
         "InceptionV3_fcn",
         "MobileNetV2_fcn",
         "ResNet50_fcn",
@@ -26,6 +28,7 @@ _HOMES = {
         "VGG19_fcn",
         "Xception_fcn",
     ),
+    "fcnkeras.models.heads": ("drop_top_dense",),
     "fcnkeras.models.skip": ("add_skip_connection",),
     "fcnkeras.loading": ("load_img", "set_load_img_type"),
     "fcnkeras.images": ("ImageError",),

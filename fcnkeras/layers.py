@@ -53,6 +53,61 @@ class Preprocessing(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("fcnkeras")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each value by a power of the squares around it, across channels.
+
+    y[c] = x[c] / (k + alpha * sum(x[j]^2 for j in c - radius ... c + radius)) ^ beta, where
+    channels that do not exist count as 0. Computed in float32.
+
+    Args:
+        radius: neighbouring channels on each side.
+        alpha: the weight of the sum of squares. Caffe writes it divided by their number,
+            2 * radius + 1.
+        beta: the power.
+        k: what is added to the sum.
+
+    Input and output shape: (batch, height, width, channels), channels last.
+
+    Raises:
+        ValueError: `radius` is below 0, or `alpha` or `k` so that the sum could be 0.
+
+    Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
+    Networks", 2012, section 3.3; the parameters by default are those of Caffe's AlexNet.
+    """
+
+    def __init__(
+        self,
+        radius: int = 2,
+        alpha: float = 2e-5,
+        beta: float = 0.75,
+        k: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if radius < 0:
+            raise ValueError(f"`radius` must be at least 0. Received: {radius}")
+        if alpha < 0 or k <= 0:
+            raise ValueError(f"`alpha` must not be below 0 and `k` above. Received: {alpha}, {k}")
+        self.radius, self.alpha, self.beta, self.k = int(radius), alpha, beta, k
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.cast(inputs, "float32")  # half precision has no room for squares
+        channels = x.shape[-1]
+        sides = [(0, 0)] * (len(x.shape) - 1) + [(self.radius, self.radius)]
+        squares = ops.pad(ops.square(x), sides)
+        total = sum(squares[..., i : i + channels] for i in range(2 * self.radius + 1))
+        y = x / ops.power(self.k + self.alpha * total, self.beta)
+        return ops.cast(y, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"radius": self.radius, "alpha": self.alpha, "beta": self.beta, "k": self.k}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
 class NativeWindow(keras.layers.Layer):
     """Passes pictures on unchanged; knows the network's native size and refuses what is too small.
 

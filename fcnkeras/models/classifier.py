@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from fcnkeras.layers import Preprocessing
+from fcnkeras.models.npy_weights import assign_weights, read_npy_weights
 from fcnkeras.models.specs import NetworkSpec
 
 IMAGENET_CLASSES = 1000
@@ -87,6 +88,10 @@ def _reason(error: Exception) -> str:
 def _from_file(spec: NetworkSpec, path: Path, classes: int) -> keras.Model:
     if not path.is_file():
         raise WeightsError(f"`weights` must be 'imagenet', None or a file. No such file: {path}")
+    try:
+        arrays = read_npy_weights(path) if path.suffix == ".npy" else None
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
     problem: Exception | None = None
     for count in dict.fromkeys((classes, IMAGENET_CLASSES)):
         model = spec.constructor(weights=None, classes=count)
@@ -95,7 +100,10 @@ def _from_file(spec: NetworkSpec, path: Path, classes: int) -> keras.Model:
                 # Keras looks for each layer a second time, under a private list of the graph, which
                 # files of other versions do not have; the layers themselves are loaded.
                 warnings.filterwarnings("ignore", message="Skipping nested container")
-                model.load_weights(path)
+                if arrays is None:
+                    model.load_weights(path)
+                else:
+                    assign_weights(model, arrays)
         except (ValueError, OSError, KeyError) as error:
             problem = error
         else:

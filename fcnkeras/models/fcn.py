@@ -12,7 +12,11 @@ from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.specs import SPECS
 
 
-def _constructor(function_name: str, network: str) -> Any:
+def _constructor(
+    function_name: str, network: str, imagenet: str = "downloaded by Keras", notes: str = ""
+) -> Any:
+    """The constructor of a network by the name of its spec; `imagenet` says where its weights come
+    from, `notes` what else its users must know."""
     spec = SPECS[network]
 
     def build(
@@ -38,17 +42,17 @@ def _constructor(function_name: str, network: str) -> Any:
         )
 
     expects = {
-        "caffe": "BGR minus ImageNet's means, `keras.applications."
-        f"{network.lower()}.preprocess_input`",
+        "caffe": "BGR minus ImageNet's means, "
+        '`keras.applications.imagenet_utils.preprocess_input(x, mode="caffe")`',
         "tf": "RGB scaled to -1 to 1",
     }[spec.preprocessing]
     build.__name__ = build.__qualname__ = function_name
     build.__doc__ = f"""{network} as a fully convolutional network, for pictures of any size.
 
-    Every weight of the original, the fully connected layers included, is kept.
+    Every weight of the original, the fully connected layers included, is kept.{notes}
 
     Args:
-        weights: "imagenet" (downloaded by Keras), None (random), or the path of a weights file of
+        weights: "imagenet" ({imagenet}), None (random), or the path of a weights file of
             {network} with 1000 or with `classes` classes.
         classes: number of classes. With other than 1000 the classifier is new, unless the weights
             file has one of that size; every other weight is kept.
@@ -83,3 +87,9 @@ InceptionV3_fcn = _constructor("InceptionV3_fcn", "InceptionV3")
 Xception_fcn = _constructor("Xception_fcn", "Xception")
 MobileNetV2_fcn = _constructor("MobileNetV2_fcn", "MobileNetV2")
 ResNet50_fcn = _constructor("ResNet50_fcn", "ResNet50")
+AlexNet_fcn = _constructor(
+    "AlexNet_fcn",
+    "AlexNet",
+    imagenet="refused, as Keras has none: pass the path of `bvlc_alexnet.npy`",
+    notes=" AlexNet's own dropout\n    of 0.5 behind fc6 and fc7 stays, whatever `dropout` is.",
+)

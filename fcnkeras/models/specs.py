@@ -105,6 +105,14 @@ SPECS = {
             ),
         ),
         NetworkSpec(
+            "AlexNet",
+            "fcnkeras.models.alexnet:AlexNet",
+            227,
+            "caffe",
+            "pool1",
+            ("pool1", "pool2", "pool5"),
+        ),
+        NetworkSpec(
             "SmallVGG",
             "fcnkeras.models.small:SmallVGG",
             64,
