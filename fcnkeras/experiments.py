@@ -320,8 +320,7 @@ def _run(
     )
     with picture_errors(data["test"]):
         probabilities, seconds = _predict(fed, data["test"])
-    correct = _write_predictions(folder, parts["test"], probabilities)
-    total = len(parts["test"])
+    correct, total = _write_predictions(folder, parts["test"], probabilities), len(parts["test"])
     low, high = wilson_interval(correct, total)
     best = best_epoch(history)
     if experiment.fcn:
