@@ -9,5 +9,6 @@ lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-bench:           ## rewrites the tables in benchmarks/results
+bench:           ## rewrites the tables in benchmarks/results (paintings.py needs pictures and weights)
 	$(PYTHON) benchmarks/conversion_parity.py
+	$(PYTHON) benchmarks/demo.py

@@ -129,6 +129,12 @@ class FedPictures(keras.utils.PyDataset):
         self.epoch = epoch
         self._plan()
 
+    def forget(self) -> None:
+        """Frees the pictures kept in memory. Keras on TensorFlow holds on to every data set that
+        it was ever given, so going out of scope does not."""
+        self._room += sum(fed.arrays.nbytes + fed.mask.nbytes for fed in self._cache.values())
+        self._cache.clear()
+
     @property
     def order(self) -> np.ndarray:
         """The index of the record in each row that this epoch yields, (pictures,) int64."""
@@ -156,6 +162,7 @@ class FedPictures(keras.utils.PyDataset):
             fed = self._feed(picture, self.size)
             self._room -= fed.arrays.nbytes + fed.mask.nbytes
             if self._room < 0:
+                self._room += fed.arrays.nbytes + fed.mask.nbytes
                 return fed
             self._cache[member] = fed
         return self._cache[member]

@@ -349,6 +349,8 @@ def _run(
     write_json(folder / "result.json", row)
     for name in ("state.npz", "best.weights.h5"):
         (folder / name).unlink(missing_ok=True)
+    for pictures in data.values():
+        pictures.forget()
     keras.utils.clear_session(free_memory=True)
 
 

@@ -338,3 +338,14 @@ def test_wrong_arguments(pictures: Collection) -> None:
         FedPictures(pictures, "stretch", SIZE)
     with pytest.raises(ValueError, match="size must be a positive int, got 0"):
         FedPictures(pictures, "squash", 0)
+
+
+def test_forgotten_pictures_are_fed_again(pictures: Collection) -> None:
+    data = FedPictures(pictures, "squash", SIZE, batch=4)
+    room = data._room
+    before = data[0][0]
+    assert data._cache
+    data.forget()
+    assert not data._cache
+    assert data._room == room
+    np.testing.assert_array_equal(data[0][0], before)
