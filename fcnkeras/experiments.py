@@ -9,14 +9,12 @@ row, and is not run again.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.convert import to_fcn
@@ -27,8 +25,8 @@ from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.fed import fed_model
 from fcnkeras.models.skip import add_skip_connection
 from fcnkeras.models.specs import get_spec
-from fcnkeras.models.structure import map_model, native_size
 from fcnkeras.tasks.metrics import wilson_interval
+from fcnkeras.training.answers import predict_timed, write_maps, write_predictions
 from fcnkeras.training.finetune import best_epoch, finetune, freeze_blocks
 
 
@@ -283,6 +281,24 @@ def build_model(experiment: Experiment, settings: Settings, classes: int) -> ker
     return model
 
 
+def _feed(
+    experiment: Experiment, parts: Mapping[str, Collection], size: int, settings: Settings
+) -> dict[str, FedPictures]:
+    return {
+        name: FedPictures(
+            part,
+            experiment.feeder,
+            size,
+            batch=settings.batch,
+            shuffle=name == "train",
+            flip=settings.flip and name == "train",
+            seed=settings.seed,
+            cache_bytes=0 if name == "test" else 1 << 30,  # the test pictures are timed
+        )
+        for name, part in parts.items()
+    }
+
+
 def _run(
     experiment: Experiment,
     parts: Mapping[str, Collection],
@@ -295,19 +311,7 @@ def _run(
     size = round(get_spec(settings.network).native * experiment.scale)
     model = build_model(experiment, settings, len(classes))
     fed = fed_model(model, experiment.feeder) if experiment.fcn else model
-    data = {
-        name: FedPictures(
-            parts[name],
-            experiment.feeder,
-            size,
-            batch=settings.batch,
-            shuffle=name == "train",
-            flip=settings.flip and name == "train",
-            seed=settings.seed,
-            cache_bytes=0 if name == "test" else 1 << 30,  # the test pictures are timed
-        )
-        for name in ("train", "val", "test")
-    }
+    data = _feed(experiment, parts, size, settings)
     history = finetune(
         fed,
         data["train"],
@@ -319,12 +323,12 @@ def _run(
         tell=listener.progress,
     )
     with picture_errors(data["test"]):
-        probabilities, seconds = _predict(fed, data["test"])
-    correct, total = _write_predictions(folder, parts["test"], probabilities), len(parts["test"])
+        probabilities, seconds = predict_timed(fed, data["test"])
+    correct, total = write_predictions(folder, parts["test"], probabilities), len(parts["test"])
     low, high = wilson_interval(correct, total)
     best = best_epoch(history)
     if experiment.fcn:
-        _write_maps(folder, model, data["test"], probabilities)
+        write_maps(folder, model, data["test"], probabilities, SHOWN)
     write_atomically(folder / "model.keras", model.save)
     row = {
         "experiment": experiment.number,
@@ -352,51 +356,3 @@ def _run(
     for pictures in data.values():
         pictures.forget()
     keras.utils.clear_session(free_memory=True)
-
-
-def _predict(fed: keras.Model, data: FedPictures) -> tuple[np.ndarray, float]:
-    """Probabilities in the order of the records, and the seconds that it took, feeding included."""
-    fed.predict(data, steps=min(2, len(data)), verbose=0)  # the first call builds the function
-    start = time.perf_counter()
-    rows = fed.predict(data, verbose=0)
-    seconds = time.perf_counter() - start
-    probabilities = np.empty_like(rows)
-    probabilities[data.order] = rows
-    return probabilities, seconds
-
-
-def _write_predictions(folder: Path, test: Collection, probabilities: np.ndarray) -> int:
-    """Writes `predictions.csv`; returns how many were right."""
-    predicted = probabilities.argmax(axis=1)
-    rows = []
-    for record, scores, choice in zip(test.records, probabilities, predicted, strict=True):
-        named = {f"p_{name}": f"{p:.6g}" for name, p in zip(test.classes, scores, strict=True)}
-        label = test.classes[record.targets["class"]]
-        rows.append(
-            {"file": str(record.path), "label": label, "predicted": test.classes[choice], **named}
-        )
-    columns = ("file", "label", "predicted", *(f"p_{name}" for name in test.classes))
-    write_csv(folder / "predictions.csv", rows, columns)
-    return int((predicted == test.labels).sum())
-
-
-def _write_maps(
-    folder: Path, fcn: keras.Model, data: FedPictures, probabilities: np.ndarray
-) -> None:
-    """Writes `maps.npz`: the map of scores of a few test pictures, spread over the classes."""
-    maps = map_model(fcn)
-    arrays: dict[str, Any] = {"window": (native_size(fcn) or (0, 0))[0]}
-    chosen = np.linspace(0, len(data.records) - 1, min(SHOWN, len(data.records))).round()
-    for k, index in enumerate(chosen.astype(int)):
-        crops = data.fed(index).arrays
-        scores = keras.ops.convert_to_numpy(maps(crops.astype("float32"), training=False))
-        # Of several crops the one with the highest score is shown.
-        best = int(scores.max(axis=(1, 2))[:, probabilities[index].argmax()].argmax())
-        arrays |= {
-            f"picture_{k}": crops[best],
-            f"map_{k}": scores[best],
-            f"label_{k}": data.labels[index],
-            f"predicted_{k}": probabilities[index].argmax(),
-            f"file_{k}": str(data.records[index].path),
-        }
-    write_atomically(folder / "maps.npz", lambda path: np.savez_compressed(path, **arrays))
