@@ -21,7 +21,6 @@ from fcnkeras.images import ImageError, open_picture, probe
 # Long sides are padded up to size * GRAIN ** n, which bounds the number of shapes: 1:12 to 12:1
 # gives at most 45.
 GRAIN = 1.125
-MASKED = ("pad", "native")
 
 
 @contextmanager
@@ -115,7 +114,7 @@ class FedPictures(keras.utils.PyDataset):
             pictures[row, :, :rows, :columns] = one.arrays[:, :, ::step]
             mask[row, :rows, :columns] = one.mask[0][:, ::step]
         labels = self.labels[members]
-        if self.feeder in MASKED:
+        if self.feeder in feeders.MASKED:
             return (pictures[:, 0], mask), labels
         return (pictures if self.feeder == "multicrop" else pictures[:, 0]), labels
 

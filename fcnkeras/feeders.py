@@ -176,6 +176,9 @@ FEEDERS: dict[str, Feeder] = {
 }
 """The feeders by the names that the command line and files use."""
 
+MASKED = ("pad", "native")
+"""Those whose arrays, or batches of arrays, may hold padding, so that the mask must go along."""
+
 
 def get_feeder(name: str) -> Feeder:
     """Returns the feeder of that name; raises `ValueError` for an unknown one."""

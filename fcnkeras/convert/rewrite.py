@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers
 
 from fcnkeras.convert.certificate import certify
-from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
+from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
 from fcnkeras.convert.plan import ConversionPlan, plan_graph
 from fcnkeras.convert.rules import Form, State, Step
+from fcnkeras.convert.surgery import made_anew, move_weights, unique_names
 from fcnkeras.layers import NativeWindow
 
 # Names of the layers that a conversion adds, by which they are found again.
@@ -74,7 +74,7 @@ def to_fcn(
     plan, states = plan_graph(model.name, graph, pooling=pooling, pool_on=pool_on, window=window)
     twins = _make_twins(graph, plan)
     fcn = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
-    _move_weights(graph, plan, twins)
+    _move_weights(graph, twins)
     if verify:
         fcn.certificate = certify(model, graph, plan, states, twins, fcn)
     return fcn
@@ -83,32 +83,16 @@ def to_fcn(
 def _make_twins(graph: Graph, plan: ConversionPlan) -> dict[int, Any]:
     """A new layer for every layer of the graph, by the source layer's id."""
     linear = plan.linear_layers(graph)
-    taken: set[str] = set()
     twins = {}
-    for layer, step in zip(graph.layers(), plan.steps, strict=True):
-        own = f"source_{layer.name}" if _ADDED.fullmatch(layer.name) else layer.name
-        name, count = own, 1
-        while name in taken:  # two opened models may use one name
-            count += 1
-            name = f"{own}_{count}"
-        taken.add(name)
-        with _naming(layer):
+    for (layer, name), step in zip(unique_names(graph, _source_name), plan.steps, strict=True):
+        with made_anew(layer):
             twins[id(layer)] = _make_twin(layer, step, name, linear=id(layer) in linear)
     return twins
 
 
-@contextmanager
-def _naming(layer: Any) -> Iterator[None]:
-    """Says which layer it was that Keras could not make anew or build for a free size."""
-    try:
-        yield
-    except (TypeError, ValueError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
-        raise ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made anew for pictures of "
-            f"any size ({reason}): write it with layers that Keras can serialise and that keep "
-            "no weight for each place of the map."
-        ) from error
+def _source_name(name: str) -> str:
+    """The names of layers that a conversion adds are kept for those."""
+    return f"source_{name}" if _ADDED.fullmatch(name) else name
 
 
 def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
@@ -154,7 +138,7 @@ def _assemble(
                 suffix = f"_{len(features) + 1}" if features else ""
                 features[ref] = layers.Identity(name=f"features{suffix}")(args[0])
             args = (features[ref],)
-        with _naming(call.layer):
+        with made_anew(call.layer):
             return twins[id(call.layer)](*args, **kwargs)
 
     values = run(graph, [start], call_twin)
@@ -191,15 +175,9 @@ def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
     return pool(activation(logits))
 
 
-def _move_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:
-    for layer, step in zip(graph.layers(), plan.steps, strict=True):
-        shapes, twin = dict(step.weights), twins[id(layer)]
-        sources, targets = getattr(layer, "weights", []), getattr(twin, "weights", [])
-        for source, target in zip(sources, targets, strict=True):
-            shape = tuple(source.shape)
-            target.assign(keras.ops.reshape(source.value, shapes.get(shape, shape)))
-        if isinstance(twin, layers.Normalization):
-            twin.finalize_state()  # computes with copies of its weights
+def _move_weights(graph: Graph, twins: Mapping[int, Any]) -> None:
+    move_weights(graph.layers(), twins)
+    for layer in graph.layers():
         for name in vars(layer):
-            if name.endswith("_initializer") and hasattr(twin, name):
-                setattr(twin, name, getattr(layer, name))
+            if name.endswith("_initializer") and hasattr(twins[id(layer)], name):
+                setattr(twins[id(layer)], name, getattr(layer, name))

@@ -7,11 +7,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from fcnkeras.feeders import get_feeder
+from fcnkeras.feeders import MASKED, get_feeder
 from fcnkeras.layers import CropsToBatch, MaskedGlobalPooling2D, PoolCrops
 from fcnkeras.models.structure import map_window
-
-MASKED_FEEDERS = ("pad", "native")
 
 
 def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
@@ -35,7 +33,7 @@ def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
         raise ValueError(
             f"A model with one output is needed. Model '{fcn.name}' has {len(fcn.outputs)}"
         )
-    if feeder in MASKED_FEEDERS:
+    if feeder in MASKED:
         return _with_mask(fcn)
     if feeder == "multicrop":
         return _with_crops(fcn)

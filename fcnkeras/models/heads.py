@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
+from fcnkeras.convert.surgery import clone_layers, move_weights
 
 
 def drop_top_dense(model: keras.Model, n: int) -> keras.Model:
@@ -81,15 +82,7 @@ def _cut(graph: Graph, n: int, name: str) -> tuple[list[Call], Ref]:
 
 def _copy(graph: Graph, name: str) -> keras.Model:
     """A model of the graph's calls, with new layers of the same weights."""
-    clones: dict[int, Any] = {}
-    taken: set[str] = set()
-    for layer in graph.layers():
-        own, count = layer.name, 1
-        while own in taken:  # two opened models may use one name
-            count += 1
-            own = f"{layer.name}_{count}"
-        taken.add(own)
-        clones[id(layer)] = _clone(layer, own)
+    clones = clone_layers(graph)
 
     def call_clone(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return clones[id(call.layer)](*args, **kwargs)
@@ -99,20 +92,5 @@ def _copy(graph: Graph, name: str) -> keras.Model:
     model = keras.Model(
         inputs if len(inputs) > 1 else inputs[0], values[graph.outputs[0]], name=name
     )
-    for layer in graph.layers():
-        for weight, target in zip(layer.weights, clones[id(layer)].weights, strict=True):
-            target.assign(weight.value)
-        if isinstance(layer, layers.Normalization):
-            clones[id(layer)].finalize_state()  # computes with copies of its weights
+    move_weights(graph.layers(), clones)
     return model
-
-
-def _clone(layer: Any, name: str) -> Any:
-    try:
-        return type(layer).from_config({**layer.get_config(), "name": name})
-    except (TypeError, ValueError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made anew ({reason}): write "
-            "it with layers that Keras can serialise."
-        ) from error

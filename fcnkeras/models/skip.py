@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
+from fcnkeras.convert.surgery import clone_layers, move_weights
 from fcnkeras.layers import MatchGrid
 from fcnkeras.models.structure import native_shapes
 
@@ -74,7 +75,7 @@ def add_skip_connection(
     shapes = native_shapes(fcn, [*sources, "features"])
     end = shapes.pop()
     strides = [(max(1, round(s[1] / end[1])), max(1, round(s[2] / end[2]))) for s in shapes]
-    clones = {id(layer): type(layer).from_config(layer.get_config()) for layer in graph.layers()}
+    clones = clone_layers(graph)
     maps_by_layer: dict[str, Any] = {}
 
     def call_clone(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -93,13 +94,13 @@ def add_skip_connection(
     values = run(graph, inputs, call_clone)
     outputs = [values[ref] for ref in graph.outputs]
     model = keras.Model(inputs[0], outputs if len(outputs) > 1 else outputs[0], name=fcn.name)
-    for layer in graph.layers():
-        for weight, target in zip(layer.weights, clones[id(layer)].weights, strict=True):
-            more = [(0, b - a) for a, b in zip(weight.shape, target.shape, strict=True)]
-            target.assign(ops.pad(weight.value, more))  # new channels start at zero
-        if isinstance(layer, layers.Normalization):
-            clones[id(layer)].finalize_state()  # computes with copies of its weights
+    move_weights(graph.layers(), clones, fit=_pad_to)
     return model
+
+
+def _pad_to(value: Any, shape: tuple[int, ...]) -> Any:
+    """New channels start at zero."""
+    return ops.pad(value, [(0, b - a) for a, b in zip(value.shape, shape, strict=True)])
 
 
 def _features(graph: Graph, name: str) -> Call:

@@ -66,8 +66,8 @@ def test_wrong_weights_are_caught(monkeypatch, damage):
     pictures = networks.random_pictures(3, 24, 30)
     move = rewrite._move_weights
 
-    def move_wrongly(graph, plan, twins):
-        move(graph, plan, twins)
+    def move_wrongly(graph, twins):
+        move(graph, twins)
         damage(next(twin for twin in twins.values() if twin.name == "fc1"))
 
     monkeypatch.setattr(rewrite, "_move_weights", move_wrongly)
@@ -84,8 +84,8 @@ def test_wrong_weights_are_caught_where_the_outputs_may_differ(monkeypatch, name
     model = networks.build(networks.average_deep_head)
     move = rewrite._move_weights
 
-    def move_wrongly(graph, plan, twins):
-        move(graph, plan, twins)
+    def move_wrongly(graph, twins):
+        move(graph, twins)
         weights = next(twin for twin in twins.values() if twin.name == name).weights
         weights[-1].assign(weights[-1] + 0.5)
 
