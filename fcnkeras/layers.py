@@ -116,8 +116,11 @@ class NativeWindow(keras.layers.Layer):
             or None where that was free.
         least: (height, width) in pixels of the smallest picture on which the network's window
             still fits, or None if any picture will do.
+        data_format: "channels_last" or "channels_first".
+        certificate: what was proven when the network was made, as JSON; read it with
+            `FullyConvolutional.certificate`.
 
-    Input and output shape: (batch, height, width, channels).
+    Input and output shape: (batch, height, width, channels), or channels first.
 
     Raises:
         ValueError: a picture is smaller than `least` (wherever its size is known to the backend;
@@ -128,15 +131,20 @@ class NativeWindow(keras.layers.Layer):
         self,
         native: tuple[int, int] | None,
         least: tuple[int, int] | None = None,
+        data_format: str = "channels_last",
+        certificate: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.data_format = data_format
+        self.certificate = certificate
         self.native = None if native is None else (int(native[0]), int(native[1]))
         self.least = None if least is None else (int(least[0]), int(least[1]))
 
     def call(self, pictures: Any) -> Any:
         if self.least is not None:
-            size = tuple(pictures.shape[1:3])
+            first = 1 if self.data_format == "channels_last" else 2
+            size = tuple(pictures.shape[first : first + 2])
             pairs = zip(size, self.least, strict=True)
             if any(side is not None and side < least for side, least in pairs):
                 raise ValueError(
@@ -149,7 +157,8 @@ class NativeWindow(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "native": self.native, "least": self.least}
+        own = {"native": self.native, "least": self.least, "data_format": self.data_format}
+        return {**super().get_config(), **own, "certificate": self.certificate}
 
 
 @keras.saving.register_keras_serializable("fcnkeras")
@@ -280,6 +289,29 @@ class MatchGrid(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class SamePlaces(keras.layers.Layer):
+    """Gives a map the rows and columns of another: what is too much at the end is cut off, and what
+    is missing repeats the last row or column.
+
+    Networks that pad their borders can leave a finer map one place more or less than a coarser one
+    along a side, though the places lie over each other.
+
+    Inputs: a list of the map (batch, rows, columns, channels) and the one whose size it takes.
+    Output shape: (batch, rows of the second, columns of the second, channels of the first).
+    """
+
+    def call(self, inputs: Any) -> Any:
+        values, other = inputs
+        for axis in (1, 2):
+            have, want = ops.shape(values)[axis], ops.shape(other)[axis]
+            values = ops.take(values, ops.minimum(ops.arange(want), have - 1), axis=axis)
+        return values
+
+    def compute_output_shape(self, input_shape: list) -> tuple:
+        return (*input_shape[1][:3], input_shape[0][-1])
 
 
 def _window_means(values: Any, axis: int, places: Any, window: int) -> Any:

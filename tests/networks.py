@@ -16,6 +16,11 @@ SIDE = 24
 CLASSES = 5
 
 
+def to_numpy(value: Any, dtype: str | None = None) -> np.ndarray:
+    """The values of a tensor of any backend, as an array that may be written to."""
+    return np.array(keras.ops.convert_to_numpy(value), dtype)
+
+
 def random_pictures(count: int, height: int, width: int, channels: int = 3, seed: int = 0) -> Any:
     """Pictures as unlike each other as photos are: patches of another size, contrast and colour in
     each, with fine noise. Float32 of about unit deviation, channels last."""
@@ -40,7 +45,7 @@ def rescale_weights(model: keras.Model, pictures: np.ndarray, seed: int = 0) -> 
         if id(call.layer) not in done:
             done.add(id(call.layer))
             if isinstance(call.layer, layers.BatchNormalization | layers.LayerNormalization):
-                _rescale_normalisation(call.layer, np.asarray(args[0]), rng)
+                _rescale_normalisation(call.layer, to_numpy(args[0]), rng)
             elif hasattr(call.layer, "activation") and call.layer.weights:
                 _rescale_kernel(call.layer, args, rng)
         return call.layer(*args, **kwargs)
@@ -63,26 +68,26 @@ def _rescale_normalisation(layer: Any, values: np.ndarray, rng: np.random.Genera
 
 def _rescale_kernel(layer: Any, args: Any, rng: np.random.Generator) -> None:
     activation, layer.activation = layer.activation, keras.activations.linear
-    values = np.asarray(layer(*args))
+    values = to_numpy(layer(*args))
     layer.activation = activation
     # Centred for each channel, but scaled by one number: a scale for each channel would blow up
     # those that hardly vary, and their rounding with them.
     mean = values.mean(tuple(range(values.ndim - 1)))
     deviation = (values - mean).std()
     kernel = layer.pointwise_kernel if hasattr(layer, "pointwise_kernel") else layer.kernel
-    kernel.assign(kernel / deviation)
+    kernel.assign(to_numpy(kernel) / deviation)
     if layer.use_bias:
         noise = rng.normal(scale=0.3, size=mean.shape)
-        layer.bias.assign((layer.bias - mean) / deviation + noise)
+        layer.bias.assign((to_numpy(layer.bias) - mean) / deviation + noise)
 
 
 def logits(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
     """The values before a classifier's last activation, the last product in NumPy, float64."""
     last = model.layers[-1]
-    before = np.asarray(keras.Model(model.inputs[0], last.input)(pictures), "float64")
+    before = to_numpy(keras.Model(model.inputs[0], last.input)(pictures), "float64")
     if not isinstance(last, layers.Dense):
         return before
-    kernel, bias = (np.asarray(weight, "float64") for weight in last.weights)
+    kernel, bias = (to_numpy(weight, "float64") for weight in last.weights)
     return before @ kernel + bias
 
 
@@ -92,12 +97,12 @@ def fcn_logits(fcn: keras.Model, pictures: np.ndarray) -> np.ndarray:
     layer = tensor._keras_history.operation
     if isinstance(layer, layers.Activation | layers.Softmax):
         tensor = layer.input
-    return np.asarray(keras.Model(fcn.input, tensor)(pictures))
+    return to_numpy(keras.Model(fcn.input, tensor)(pictures))
 
 
 def difference(value: Any, reference: Any) -> float:
     """The largest difference, relative to the largest reference value."""
-    value, reference = np.asarray(value, "float64"), np.asarray(reference, "float64")
+    value, reference = to_numpy(value, "float64"), to_numpy(reference, "float64")
     assert value.shape == reference.shape
     return float(np.abs(value - reference).max() / np.abs(reference).max())
 
@@ -256,10 +261,13 @@ SINGLE_OUTPUT = (
 )
 
 
-def build(network: Any, seed: int = 0) -> keras.Model:
-    """A network of this file with weights that make its outputs vary."""
-    keras.utils.set_random_seed(seed)
+def build(network: Any, seed: int = 1) -> keras.Model:
+    """A network of this file with weights that make its outputs vary, the same on every backend."""
+    rng = np.random.default_rng(seed)
     model = network()
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign(rng.uniform(-1, 1, weight.shape))
     height, width, channels = model.input_shape[1:]
     return rescale_weights(model, random_pictures(8, height, width, channels, seed=1), seed)
 

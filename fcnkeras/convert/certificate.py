@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
+from fcnkeras.convert.forms import Form, Layout, State, pools_by
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, takes_training
 from fcnkeras.convert.plan import ConversionPlan
-from fcnkeras.convert.rules import Form, State
 
 # Float32 rounding over the longest sums (25,088 products in VGG16's fc1) stays near 1e-6 of the
 # largest value, a graphics card may round products to 10 bits; half precision keeps 8 to 11 bits.
 # A wrong reshape differs by about 1.
 TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
+# Between the noise of a network that takes -1 to 1 and that of one that takes 0 to 255: neither
+# drowns the offsets of the one nor starves the kernels of the other.
+NOISE = 11.0
+# What a model of free size is compared at.
+FREE_SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared, and how far it differed.
+    """What was compared when a model was made fully convolutional, and how far it differed.
 
     Attributes:
-        size: (height, width) in pixels of the pictures compared, the network's native size.
-        differences: for every layer behind the end of the spatial part, the largest difference to
-            its twin, relative to the layer's largest value; output layers before their activation.
+        size: (height, width) in pixels of the picture compared: the network's native size.
+        differences: for every map that ends the spatial part, and every layer behind, the largest
+            difference to its twin, relative to its largest value; output layers before their
+            activation.
         outputs: the same for each output of the finished model; empty where the plan says that
             they need not be equal.
         tolerance: the largest difference allowed.
         weights: (layer, shape in the source, shape in the result) of every reshaped weight.
+        parameters: numbers in all weights of the source, each of which is in the result.
     """
 
     size: tuple[int, int]
@@ -39,6 +47,7 @@ class Certificate:
     outputs: tuple[float, ...]
     tolerance: float
     weights: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    parameters: int
 
     @property
     def worst(self) -> float:
@@ -48,10 +57,32 @@ class Certificate:
     def __str__(self) -> str:
         lines = [
             f"compared at {self.size[0]}x{self.size[1]} pixels: largest relative difference "
-            f"{self.worst:.1e} (allowed {self.tolerance:.0e})"
+            f"{self.worst:.1e} (allowed {self.tolerance:.0e})",
+            f"{self.parameters:,} parameters moved, none left; reshaped: "
+            f"{len(self.weights) or 'none'}",
         ]
         lines += [f"  {layer}: {a} -> {b}" for layer, a, b in self.weights]
         return "\n".join(lines)
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class FullyConvolutional(keras.Model):
+    """A Functional model that `to_fcn` made; it keeps its certificate, in files too."""
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What was proven of the conversion, before any training; None with `verify=False`."""
+        text = self.get_layer("native_window").certificate
+        if text is None:
+            return None
+        fields = json.loads(text)
+        weights = tuple((name, tuple(a), tuple(b)) for name, a, b in fields.pop("weights"))
+        size, outputs = tuple(fields.pop("size")), tuple(fields.pop("outputs"))
+        return Certificate(size=size, outputs=outputs, weights=weights, **fields)
+
+    @certificate.setter
+    def certificate(self, certificate: Certificate) -> None:
+        self.get_layer("native_window").certificate = json.dumps(asdict(certificate))
 
 
 def certify(
@@ -61,65 +92,103 @@ def certify(
     states: Mapping[Ref, State],
     twins: Mapping[int, Any],
     fcn: keras.Model,
-) -> Certificate | None:
-    """Runs the source and its twins on the same two pictures at the native size, and compares.
+) -> Certificate:
+    """Runs the source and the result on one picture of the native size, and compares.
 
-    Every layer behind the end of the spatial part is compared with its twin, and the finished
-    model with `model` itself where the plan says that they must be equal. In the layer by layer
-    comparison the twins see the native window even where the finished model does not, so that
+    Three comparisons: the maps that end the spatial part; every layer behind them with its twin,
+    fed with the source's own maps; and the outputs, where the plan says that they must be equal.
+    In the second the twins see the native window even where the finished model does not, so that
     every weight is proven in every case.
 
-    Returns:
-        The certificate; None where the source has no native size to compare at.
-
     Raises:
-        ConversionError: something differs, or is not finite.
+        ConversionError: something differs, or is not finite, or a weight is left over.
     """
-    if plan.native is None:
-        return None
-    channels = graph.inputs[0].shape[-1]
-    assert channels is not None  # convolutions do not build without it
-    shape = (2, *plan.native, channels)
-    pictures = ops.cast(_pictures(shape), graph.inputs[0].dtype)
-    linear = plan.linear_layers(graph)
-
-    def call_source(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        layer = _linear(call) if id(call.layer) in linear else call.layer
-        return layer(*args, **_inference(call, kwargs))
-
-    def call_twin(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        if states[call.outputs[0]].form is Form.VECTOR and states[call.inputs[0]].form is Form.MAP:
-            if isinstance(call.layer, layers.GlobalAveragePooling2D):
-                return ops.mean(args[0], axis=(1, 2), keepdims=True)
-            if isinstance(call.layer, layers.GlobalMaxPooling2D):
-                return ops.max(args[0], axis=(1, 2), keepdims=True)
-        return twins[id(call.layer)](*args, **_inference(call, kwargs))
-
-    theirs = run(graph, [pictures], call_source)
-    ours = run(graph, [pictures], call_twin)
+    size, layout = plan.native or FREE_SIZE, Layout(plan.data_format)
+    shape = layout.shape(1, size, graph.inputs[0].shape[layout.channel])
+    picture = ops.cast(_noise(shape, graph.inputs[0].dtype), graph.inputs[0].dtype)
+    head = [call for call in graph.calls if states[call.outputs[0]].form is not Form.MAP]
+    ends = [call.inputs[0] for call in head if states[call.inputs[0]].form is Form.MAP]
+    maps = list(dict.fromkeys(ends))
+    theirs, their_outputs = _source_values(model, graph, maps, head, picture)
+    our_maps, our_outputs = _result_values(fcn, len(maps), picture)
+    their_maps = [_channels_last(theirs[ref], layout) for ref in maps]
     half = any(ref.dtype in ("float16", "bfloat16") for ref in theirs)
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
-    differences: dict[str, float] = {}
-    for call in graph.calls:
-        ref = call.outputs[0]
-        if states[ref].form is not Form.MAP:
-            difference = _difference(call.layer.name, theirs[ref], ours[ref], tolerance)
-            differences[call.layer.name] = max(difference, differences.get(call.layer.name, 0.0))
+    compare = _Comparison(HALF_TOLERANCE if half else TOLERANCE)
+    for ref, their_map, our_map in zip(maps, their_maps, our_maps, strict=True):
+        producer = graph.producer(ref)
+        compare(producer.layer.name if producer else "the input", their_map, our_map)
+    linear = plan.linear_layers(graph)
+    ours = run(Graph(maps, calls=head), their_maps, _calls_twin(states, twins))
+    for call in head:
+        if states[call.outputs[0]].form is Form.VECTOR:
+            value = theirs[call.outputs[0]]
+            if id(call.layer) in linear:
+                value = _linear(call)(theirs[call.inputs[0]])
+            compare(call.layer.name, value, ours[call.outputs[0]])
     outputs = []
     if plan.exact:
-        values = keras.tree.flatten(model(pictures, training=False))
-        results = keras.tree.flatten(fcn(pictures, training=False))
-        for output, value, result in zip(plan.outputs, values, results, strict=True):
-            outputs.append(_difference(f"{output.layer} (output)", value, result, tolerance))
+        for output, value, result in zip(plan.outputs, their_outputs, our_outputs, strict=True):
+            outputs.append(compare.difference(f"{output.layer} (output)", value, result))
     weights = tuple((s.layer, a, b) for s in plan.steps for a, b in s.weights)
-    return Certificate(plan.native, differences, tuple(outputs), tolerance, weights)
+    parameters = _parameters(model, graph, fcn)
+    return Certificate(size, compare.found, tuple(outputs), compare.tolerance, weights, parameters)
 
 
-def _pictures(shape: tuple[int, ...]) -> np.ndarray:
-    """Noise for networks that take pixels of 0-255, and noise for those that take -1 to 1."""
-    noise = np.random.default_rng(0).normal(size=shape).astype("float32")
-    noise[0] = np.clip(127.5 + 64 * noise[0], 0, 255)
-    return noise
+def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(size=shape)
+    if "int" in dtype:
+        return np.clip(127.5 + 64 * noise, 0, 255)
+    return (NOISE * noise).astype("float32")
+
+
+def _source_values(
+    model: keras.Model, graph: Graph, maps: list[Ref], head: list[Call], picture: Any
+) -> tuple[dict[Ref, Any], list[Any]]:
+    """What the source's own layers give: the maps that end its spatial part, everything behind
+    them, and its outputs. One pass where the model's own tensors reach all of these."""
+    refs = list(dict.fromkeys([*maps, *(ref for call in head for ref in call.outputs)]))
+    # A subclass may do in its `call` what its graph does not say.
+    plain = type(model).call.__module__.startswith("keras.")
+    if plain and all(ref in graph.tensors for ref in refs):
+        probe = keras.Model(model.inputs, [graph.tensors[ref] for ref in refs])
+        values = dict(zip(refs, probe([picture], training=False), strict=True))
+        return values, [values[ref] for ref in graph.outputs]
+    values = run(graph, [picture], lambda call, a, k: call.layer(*a, **_inference(call, k)))
+    outputs = keras.tree.flatten(model(picture, training=False))
+    return {ref: values[ref] for ref in refs}, outputs
+
+
+def _result_values(fcn: keras.Model, count: int, picture: Any) -> tuple[list[Any], list[Any]]:
+    """The maps at the end of the result's spatial part, and its outputs, in one pass."""
+    names = [f"features_{number + 1}" if number else "features" for number in range(count)]
+    maps = [fcn.get_layer(name).output for name in names]
+    values = keras.Model(fcn.inputs, [*maps, *fcn.outputs])([picture], training=False)
+    return values[:count], values[count:]
+
+
+def _channels_last(values: Any, layout: Layout) -> Any:
+    return ops.transpose(values, (0, *layout.spatial, layout.channel))
+
+
+def _calls_twin(states: Mapping[Ref, State], twins: Mapping[int, Any]) -> Any:
+    def call_twin(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        pools = pools_by(call.layer)
+        if pools and states[call.inputs[0]].form is Form.MAP:
+            pool = {"avg": ops.mean, "max": ops.max}[pools]
+            return pool(ops.cast(args[0], "float32"), axis=(1, 2), keepdims=True)
+        return twins[id(call.layer)](*args, **_inference(call, kwargs))
+
+    return call_twin
+
+
+def _parameters(model: keras.Model, graph: Graph, fcn: keras.Model) -> int:
+    own = {id(w): w for layer in graph.layers() for w in getattr(layer, "weights", [])}
+    theirs, ours = (sum(int(np.prod(w.shape)) for w in ws) for ws in (own.values(), fcn.weights))
+    if theirs != ours:
+        raise ConversionError(
+            f"{model.name} has {theirs} parameters and its result {ours}: it is not returned."
+        )
+    return theirs
 
 
 def _linear(call: Call) -> Any:
@@ -136,21 +205,30 @@ def _inference(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**kwargs, "training": False} if takes_training(call.layer) else kwargs
 
 
-def _difference(name: str, value: Any, twin_value: Any, tolerance: float) -> float:
-    a = np.asarray(keras.ops.convert_to_numpy(ops.cast(value, "float32")))
-    b = np.asarray(keras.ops.convert_to_numpy(ops.cast(twin_value, "float32"))).reshape(a.shape)
-    # Each picture by itself: the noise of 0-255 may give values a hundred times the other's, and
-    # may be too much for a half-precision network that expects -1 to 1.
-    pairs = [(x, y) for x, y in zip(a, b, strict=True) if np.isfinite(x).all()]
-    if not pairs:
-        raise ConversionError(
-            f"Layer '{name}' gives values that are not finite on noise, so nothing can be "
-            "proven: check the model's weights, or pass verify=False."
-        )
-    worst = max(float(np.abs(x - y).max() / max(np.abs(x).max(), 1e-30)) for x, y in pairs)
-    if not worst <= tolerance:  # a twin's NaN is no proof either
-        raise ConversionError(
-            f"Layer '{name}' differs from its twin by {worst:.2g} of its largest value at the "
-            f"native size; at most {tolerance:g} is float rounding. The model is not returned."
-        )
-    return worst
+class _Comparison:
+    """Collects the largest difference of every layer; raises where one is above the tolerance."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self.found: dict[str, float] = {}
+
+    def __call__(self, layer: str, value: Any, twin_value: Any) -> None:
+        difference = self.difference(layer, value, twin_value)
+        self.found[layer] = max(difference, self.found.get(layer, 0.0))
+
+    def difference(self, name: str, value: Any, twin_value: Any) -> float:
+        a = np.asarray(ops.convert_to_numpy(ops.cast(value, "float32")))
+        b = np.asarray(ops.convert_to_numpy(ops.cast(twin_value, "float32"))).reshape(a.shape)
+        if not np.isfinite(a).all():
+            raise ConversionError(
+                f"Layer '{name}' gives values that are not finite on noise, so nothing can be "
+                "proven: check the model's weights, or pass verify=False."
+            )
+        difference = float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30))
+        if not difference <= self.tolerance:  # a twin's NaN is no proof either
+            raise ConversionError(
+                f"Layer '{name}' differs from its twin by {difference:.2g} of its largest value at "
+                f"the native size; at most {self.tolerance:g} is float rounding. The model is not "
+                "returned."
+            )
+        return difference

@@ -44,11 +44,18 @@ class Call:
 
 @dataclass
 class Graph:
-    """A model as a list of calls, in an order in which they can be made."""
+    """A model as a list of calls, in an order in which they can be made.
+
+    Attributes:
+        tensors: the model's own tensor of each `Ref` that does not lie inside a nested model.
+        structure: the model's output: a tensor, a list, a dict or any nest of them.
+    """
 
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    tensors: dict[Ref, keras.KerasTensor] = field(default_factory=dict)
+    structure: Any = None
     _count: int = 0
 
     def new_ref(self, tensor: keras.KerasTensor) -> Ref:
@@ -58,6 +65,15 @@ class Graph:
     def layers(self) -> Iterator[Any]:
         """Every layer once, in the order of its first call."""
         yield from {id(call.layer): call.layer for call in self.calls}.values()
+
+    def before(self, refs: set[Ref]) -> Graph:
+        """The part of the graph that these need."""
+        needed, calls = set(refs), []
+        for call in reversed(self.calls):
+            if needed.intersection(call.outputs):
+                needed.update(call.inputs)
+                calls.append(call)
+        return Graph(self.inputs, self.outputs, calls[::-1])
 
     def producer(self, ref: Ref) -> Call | None:
         """The call that gives `ref`; None for an input."""
@@ -76,7 +92,10 @@ def trace(model: keras.Model) -> Graph:
     graph = Graph()
     functional = _functional(model)
     graph.inputs = [graph.new_ref(tensor) for tensor in functional.inputs]
-    graph.outputs = _walk(functional, graph.inputs, graph, training=None)
+    refs = _walk(functional, graph.inputs, graph, training=None)
+    graph.outputs = [refs[id(tensor)][0] for tensor in functional.outputs]
+    graph.tensors = dict(refs.values())
+    graph.structure = functional.output
     return graph
 
 
@@ -112,8 +131,11 @@ def _functional(model: keras.Model) -> Any:
     return model
 
 
-def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) -> list[Ref]:
-    refs = {id(tensor): ref for tensor, ref in zip(model.inputs, inputs, strict=True)}
+def _walk(
+    model: Any, inputs: list[Ref], graph: Graph, training: bool | None
+) -> dict[int, tuple[Ref, keras.KerasTensor]]:
+    """Appends a model's calls to the graph; returns what each of its tensors, by id, became."""
+    refs = {id(tensor): (ref, tensor) for tensor, ref in zip(model.inputs, inputs, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
@@ -121,7 +143,7 @@ def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) ->
             args, kwargs = _map_tensors(
                 (node.arguments.args, node.arguments.kwargs),
                 keras.KerasTensor,
-                lambda tensor: refs[id(tensor)],
+                lambda tensor: refs[id(tensor)][0],
             )
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
             if not args and "inputs" in kwargs:
@@ -131,14 +153,14 @@ def _walk(model: Any, inputs: list[Ref], graph: Graph, training: bool | None) ->
             if isinstance(node.operation, keras.Model):
                 inner = _functional(node.operation)
                 given = [leaf for leaf in keras.tree.flatten(args) if isinstance(leaf, Ref)]
-                outputs = _walk(inner, given, graph, kwargs.get("training"))
+                inside = _walk(inner, given, graph, kwargs.get("training"))
+                outputs = [inside[id(tensor)][0] for tensor in inner.outputs]
             else:
                 outputs = [graph.new_ref(tensor) for tensor in node.output_tensors]
                 graph.calls.append(Call(node.operation, args, kwargs, tuple(outputs)))
-            refs.update(
-                (id(tensor), ref) for tensor, ref in zip(node.output_tensors, outputs, strict=True)
-            )
-    return [refs[id(tensor)] for tensor in model.outputs]
+            for tensor, ref in zip(node.output_tensors, outputs, strict=True):
+                refs[id(tensor)] = (ref, tensor)
+    return refs
 
 
 def takes_training(operation: Any) -> bool:

@@ -13,17 +13,21 @@ from dataclasses import dataclass, replace
 import keras
 from keras import layers
 
-from fcnkeras.convert.graph import ConversionError, Graph, Ref, trace
-from fcnkeras.convert.rules import (
+from fcnkeras.convert.ends import inner_and_ends, strides_to_meet
+from fcnkeras.convert.forms import (
     KEPT,
-    RENAMES,
     Form,
+    Layout,
+    Place,
     State,
     Step,
     activation_name,
-    ends_map,
-    plan_call,
+    op_name,
+    pools_by,
 )
+from fcnkeras.convert.graph import ConversionError, Graph, Ref, trace
+from fcnkeras.convert.head_rules import is_affine
+from fcnkeras.convert.rules import plan_call
 from fcnkeras.layers import NativeWindow
 
 POOLINGS = ("max", "avg", None)
@@ -59,6 +63,8 @@ class ConversionPlan:
         exact: whether the result must equal the source at the native size. It need not with
             `window="point"` where something that is not affine stands between the average and the
             pooled output: the mean of a function is not the function of the mean.
+        data_format: "channels_last" or "channels_first", the order of the axes of a picture. Maps
+            behind the last one of the spatial part are channels last in the result.
     """
 
     model: str
@@ -69,6 +75,7 @@ class ConversionPlan:
     steps: tuple[Step, ...]
     outputs: tuple[Output, ...]
     exact: bool
+    data_format: str = "channels_last"
 
     def linear_layers(self, graph: Graph) -> set[int]:
         """The ids of the layers of `graph` whose own activation moves behind the pooling."""
@@ -111,8 +118,8 @@ def plan_conversion(
     """Says what `to_fcn` would do to `model`, without doing it.
 
     Args:
-        model: a Functional or Sequential classifier, (batch, height, width, channels) to
-            (batch, classes). It is only read.
+        model: a Functional or Sequential classifier, (batch, height, width, channels), or the
+            same with channels first, to (batch, classes). It is only read.
         pooling: "max", "avg" or None.
         pool_on: "logits" or "probabilities".
         window: "native" or "point". See `to_fcn` for all three.
@@ -144,11 +151,14 @@ def plan_graph(
         if value not in values:
             raise ValueError(f"`{label}` must be one of {values}. Received: {value!r}")
     _check_layers(name, graph)
-    native = _native_size(graph)
-    steps, states = _steps(graph, window)
+    layout = _layout(graph)
+    native = _native_size(graph, layout)
+    steps, states = _steps(graph, layout, native, window)
     outputs = tuple(_output(graph, ref, states[ref]) for ref in graph.outputs)
     exact = window == "native" or _exact_at_points(graph, states, outputs, pooling, pool_on)
-    plan = ConversionPlan(name, native, pooling, pool_on, window, steps, outputs, exact)
+    plan = ConversionPlan(
+        name, native, pooling, pool_on, window, steps, outputs, exact, layout.data_format
+    )
     return plan, states
 
 
@@ -159,32 +169,55 @@ def _check_layers(name: str, graph: Graph) -> None:
                 f"Model '{name}' is fully convolutional already (layer '{layer.name}'): convert "
                 "the original model."
             )
-        if getattr(layer, "data_format", None) == "channels_first":
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None or getattr(layer, "lora_enabled", False):
             raise ConversionError(
-                f"Layer '{layer.name}' ({type(layer).__name__}) is channels_first, which is not "
-                "converted: build the model with channels_last."
+                f"Layer '{layer.name}' ({type(layer).__name__}) "
+                + (f"is quantised ({mode})" if mode else "has LoRA weights")
+                + ", and such weights cannot be reshaped: convert the float model, and quantise "
+                "or adapt the result."
             )
 
 
-def _native_size(graph: Graph) -> tuple[int, int] | None:
+def _layout(graph: Graph) -> Layout:
+    """Where the axes of the model's maps are, as its layers say."""
+    found: dict[str, str] = {}
+    for call in graph.calls:
+        on_map = bool(call.inputs) and len(call.inputs[0].shape) == 4
+        data_format = getattr(call.layer, "data_format", None)
+        if on_map and data_format and not isinstance(call.layer, layers.Flatten):
+            found.setdefault(data_format, call.layer.name)
+    if len(found) > 1:
+        raise ConversionError(
+            f"Layer '{found['channels_first']}' is channels_first and layer "
+            f"'{found['channels_last']}' is channels_last: use one of them in the whole model."
+        )
+    return Layout(next(iter(found), keras.config.image_data_format()))
+
+
+def _native_size(graph: Graph, layout: Layout) -> tuple[int, int] | None:
     if len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
         shapes = [ref.shape for ref in graph.inputs]
         raise ConversionError(
             "A model with one input of shape (batch, height, width, channels) is needed. "
             f"Received input shapes: {shapes}"
         )
-    rows, columns = graph.inputs[0].shape[1:3]
+    rows, columns = layout.size(graph.inputs[0].shape)
     return None if rows is None or columns is None else (rows, columns)
 
 
-def _steps(graph: Graph, window: str) -> tuple[tuple[Step, ...], dict[Ref, State]]:
+def _steps(
+    graph: Graph, layout: Layout, native: tuple[int, int] | None, window: str
+) -> tuple[tuple[Step, ...], dict[Ref, State]]:
     """What every layer becomes, and the state of every tensor."""
-    inner = _inner_poolings(graph)
+    inner, groups = inner_and_ends(graph, layout)
+    strides = strides_to_meet(graph, layout, native, groups)
     states = {ref: State(Form.MAP) for ref in graph.inputs}
     steps: dict[int, Step] = {}
     for number, call in enumerate(graph.calls):
         given = [states[ref] for ref in call.inputs]
-        step, state = plan_call(call, given, number in inner, window)
+        place = Place(layout, number in inner, window, strides.get(number, (1, 1)))
+        step, state = plan_call(call, given, place)
         before = steps.setdefault(id(call.layer), step)
         if replace(before, rule=step.rule) != step:
             raise ConversionError(
@@ -193,25 +226,6 @@ def _steps(graph: Graph, window: str) -> tuple[tuple[Step, ...], dict[Ref, State
             )
         states.update((ref, state) for ref in call.outputs)
     return tuple(steps.values()), states
-
-
-def _inner_poolings(graph: Graph) -> set[int]:
-    """The calls that end a map whose vector returns to a map (squeeze-and-excitation): they are
-    part of the spatial network. As this shows only where it returns, the walk then starts again."""
-    inner: set[int] = set()
-    while True:
-        ends: dict[Ref, set[int]] = {ref: set() for ref in graph.inputs}
-        for number, call in enumerate(graph.calls):
-            given = [ends[ref] for ref in call.inputs]
-            behind = set().union(*given)
-            if behind and not all(given):
-                inner |= behind
-                break
-            if not behind and number not in inner and ends_map(call):
-                behind = {number}
-            ends.update((ref, behind) for ref in call.outputs)
-        else:
-            return inner
 
 
 # ---- the outputs -------------------------------------------------------------------------------
@@ -236,7 +250,7 @@ def _output(graph: Graph, ref: Ref, state: State) -> Output:
     activation = activation_name(layer)
     if activation is None or not alone:
         return Output(layer.name, None, None)
-    is_layer = not isinstance(layer, layers.Dense | layers.Conv2D)
+    is_layer = bool(op_name(layer)) or not isinstance(layer, layers.Dense | layers.Conv2D)
     return Output(layer.name, "layer" if is_layer else "argument", activation)
 
 
@@ -253,25 +267,17 @@ def _exact_at_points(
     grids = [states[call.outputs[0]].grid for call in ends]
     if all(grid is not None and grid.cells == grid.window for grid in grids):
         return True  # the window is the whole native map: one location
-    if pooling != "avg" or not all(
-        isinstance(c.layer, layers.GlobalAveragePooling2D) for c in ends
-    ):
+    even = all(
+        grid is not None
+        and all(n is not None and n % k == 0 for n, k in zip(grid.cells, grid.stride, strict=True))
+        for grid in grids
+    )
+    strided = any(grid is not None and grid.stride != (1, 1) for grid in grids)
+    averages = all(pools_by(call.layer) == "avg" for call in ends)
+    if pooling != "avg" or not averages or (strided and not even):
         return False
     final = [graph.producer(r) for r, o in zip(graph.outputs, outputs, strict=True) if o.split]
-    affine = (
-        layers.Dropout,
-        layers.Identity,
-        layers.BatchNormalization,
-        layers.Add,
-        layers.Average,
-        layers.Subtract,
-        layers.Concatenate,
-        *RENAMES,
+    return all(
+        (call in final and pool_on == "logits") or call in ends or is_affine(call.layer)
+        for call in head
     )
-    for call in head:
-        if call in final and pool_on == "logits":
-            continue
-        linear = isinstance(call.layer, layers.Dense | layers.Conv2D | layers.Activation)
-        if not (isinstance(call.layer, affine) or (linear and activation_name(call.layer) is None)):
-            return False
-    return True

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
-from fcnkeras.convert.certificate import certify
+from fcnkeras.convert.certificate import FullyConvolutional, certify
+from fcnkeras.convert.forms import Form, Layout, State, Step
 from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
 from fcnkeras.convert.plan import ConversionPlan, plan_graph
-from fcnkeras.convert.rules import Form, State, Step
 from fcnkeras.convert.surgery import made_anew, move_weights, unique_names
-from fcnkeras.layers import NativeWindow
+from fcnkeras.layers import NativeWindow, SamePlaces
 
 # Names of the layers that a conversion adds, by which they are found again.
 _ADDED = re.compile(r"(picture|native_window|features|pooled)(_\d+)?")
@@ -35,8 +35,9 @@ def to_fcn(
     on every place of a larger picture; the decisions of all places are pooled.
 
     Args:
-        model: a Functional or Sequential classifier, (batch, height, width, channels) to
-            (batch, classes), in any pixel range that it takes. It is only read.
+        model: a Functional or Sequential classifier, (batch, height, width, channels), or the
+            same with channels first, to (batch, classes), in any pixel range that it takes. It is
+            only read.
         pooling: how the places are joined: "max", "avg", or None for the map itself, of shape
             (batch, rows, columns, classes).
         pool_on: "logits" pools, then applies the output activation (so that a softmax still sums
@@ -52,9 +53,10 @@ def to_fcn(
         A `keras.Model`, (batch, rows, columns, channels) to (batch, classes), with weights of its
         own and the layer names of `model`, except that "picture", "native_window", "features" and
         "pooled", which the conversion adds, become "source_picture" and so on, and that of two
-        layers with one name in nested models the second ends in "_2". With verify, its attribute
-        `certificate` is the proof (None for a model of free size, which has no native size to be
-        compared at).
+        layers with one name in nested models the second ends in "_2". Several outputs keep their
+        structure (list, dict). With verify, its attribute `certificate` is the proof, which is
+        saved with it. A channels-first model takes channels-first pictures; from its features on
+        the result is channels last.
 
     Raises:
         ConversionError: a layer has no spatial twin, or the result differs from the model.
@@ -74,7 +76,7 @@ def to_fcn(
     plan, states = plan_graph(model.name, graph, pooling=pooling, pool_on=pool_on, window=window)
     twins = _make_twins(graph, plan)
     fcn = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
-    _move_weights(graph, twins)
+    _move_weights(graph, plan, twins)
     if verify:
         fcn.certificate = certify(model, graph, plan, states, twins, fcn)
     return fcn
@@ -120,11 +122,12 @@ def _assemble(
     twins: Mapping[int, Any],
     name: str,
 ) -> keras.Model:
-    source = graph.inputs[0]
-    picture = keras.Input((None, None, source.shape[-1]), dtype=source.dtype, name="picture")
+    source, layout = graph.inputs[0], Layout(plan.data_format)
+    shape = layout.shape(None, (None, None), source.shape[layout.channel])
+    picture = keras.Input(shape[1:], dtype=source.dtype, name="picture")
     waits = any(state.form is Form.FLAT for state in states.values())
     least = plan.native if plan.window == "native" or waits else None
-    start = NativeWindow(plan.native, least, name="native_window")(picture)
+    start = NativeWindow(plan.native, least, plan.data_format, name="native_window")(picture)
     features: dict[Ref, Any] = {}
     pairs = list(zip(graph.outputs, plan.outputs, strict=True))
     last = {graph.producer(ref) for ref, output in pairs if output.split == "layer"}
@@ -134,10 +137,10 @@ def _assemble(
             return args[0]
         ref = call.inputs[0]
         if states[ref].form is Form.MAP and states[call.outputs[0]].form is not Form.MAP:
-            if ref not in features:  # the mark that skip connections and activation maps look for
-                suffix = f"_{len(features) + 1}" if features else ""
-                features[ref] = layers.Identity(name=f"features{suffix}")(args[0])
+            if ref not in features:
+                features[ref] = _features(args[0], layout, len(features))
             args = (features[ref],)
+        args = _at_same_places(call, args, states)
         with made_anew(call.layer):
             return twins[id(call.layer)](*args, **kwargs)
 
@@ -157,7 +160,34 @@ def _assemble(
                 dtype=call.layer.dtype_policy,
             )
         outputs.append(_pool(values[ref], activation, plan, f"pooled{suffix}"))
-    return keras.Model(picture, outputs if len(outputs) > 1 else outputs[0], name=name)
+    outputs = keras.tree.pack_sequence_as(graph.structure, outputs)
+    return FullyConvolutional(picture, outputs, name=name)
+
+
+def _features(values: Any, layout: Layout, count: int) -> Any:
+    """The last map of the spatial part, channels last, under the name that skip connections and
+    activation maps look for."""
+    if layout.data_format == "channels_first":
+        values = layers.Permute((2, 3, 1), dtype=values.dtype)(values)
+    name = f"features_{count + 1}" if count else "features"
+    return layers.Identity(name=name, dtype=values.dtype)(values)
+
+
+def _at_same_places(call: Call, args: Sequence[Any], states: Mapping[Ref, State]) -> Sequence[Any]:
+    """Brings vectors of maps of different sizes, which can differ by a place at the border, to the
+    places of the coarsest."""
+    grid = states[call.outputs[0]].grid
+    given = [states[ref].grid for ref in call.inputs]
+    if states[call.outputs[0]].form is not Form.VECTOR or set(given) <= {None, grid}:
+        return args
+    values = [leaf for leaf in keras.tree.flatten(args) if isinstance(leaf, keras.KerasTensor)]
+    coarsest = values[given.index(grid)]
+    moved = {
+        id(value): SamePlaces(dtype=value.dtype)([value, coarsest])
+        for value, own in zip(values, given, strict=True)
+        if own != grid
+    }
+    return keras.tree.map_structure(lambda leaf: moved.get(id(leaf), leaf), args)
 
 
 def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
@@ -167,7 +197,7 @@ def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
         "avg": layers.GlobalAveragePooling2D,
         None: layers.Identity,
     }[plan.pooling]
-    pool = kind(name=name)
+    pool = kind(name=name, dtype=logits.dtype)
     if activation is None:
         return pool(logits)
     if plan.pool_on == "logits":
@@ -175,9 +205,19 @@ def _pool(logits: Any, activation: Any, plan: ConversionPlan, name: str) -> Any:
     return pool(activation(logits))
 
 
-def _move_weights(graph: Graph, twins: Mapping[int, Any]) -> None:
-    move_weights(graph.layers(), twins)
+def _move_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:
+    steps = {id(layer): step for layer, step in zip(graph.layers(), plan.steps, strict=True)}
+    move_weights(graph.layers(), twins, lambda layer, *rest: _to_twin(steps[id(layer)], *rest))
     for layer in graph.layers():
         for name in vars(layer):
             if name.endswith("_initializer") and hasattr(twins[id(layer)], name):
                 setattr(twins[id(layer)], name, getattr(layer, name))
+
+
+def _to_twin(step: Step, value: Any, shape: tuple[int, ...]) -> Any:
+    """A weight in the shape that its twin has."""
+    if step.order == "hwc" or len(shape) != 4:
+        return ops.reshape(value, shape)
+    sides = dict(zip("hwc", shape, strict=False))
+    value = ops.reshape(value, (*(sides[axis] for axis in step.order), shape[-1]))
+    return ops.transpose(value, (*(step.order.index(axis) for axis in "hwc"), 3))

@@ -51,14 +51,18 @@ def clone_layers(graph: Graph) -> dict[int, Any]:
 
 
 def move_weights(
-    sources: Iterable[Any], twins: Mapping[int, Any], fit: Callable[[Any, Any], Any] = ops.reshape
+    sources: Iterable[Any],
+    twins: Mapping[int, Any],
+    fit: Callable[[Any, Any, tuple], Any] = lambda layer, value, shape: ops.reshape(value, shape),
 ) -> None:
-    """Gives every twin its source's weights, each brought to the twin's shape by `fit(value,
-    shape)`."""
+    """Gives every twin its source's weights, each brought to the twin's shape by `fit(layer,
+    value, shape)`."""
     for layer in sources:
         twin = twins[id(layer)]
         pairs = zip(getattr(layer, "weights", []), getattr(twin, "weights", []), strict=True)
         for weight, target in pairs:
-            target.assign(fit(weight.value, tuple(target.shape)))
+            value = fit(layer, weight.value, tuple(target.shape))
+            # JAX gives the source's own buffer back, and frees it when one of the two trains.
+            target.assign(ops.copy(value) if value is weight.value else value)
         if isinstance(twin, layers.Normalization):
             twin.finalize_state()  # computes with copies of its weights

@@ -26,9 +26,15 @@ def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
         A model that shares every layer and weight with `fcn`: training one trains both.
 
     Raises:
-        ValueError: no such feeder, more than one output, or a model that does not pool its map.
+        ValueError: no such feeder, a channels-first model, more than one output, or a model that
+            does not pool its map.
     """
     get_feeder(feeder)  # raises for an unknown name
+    if fcn.input.shape[-1] is None:
+        raise ValueError(
+            f"A channels-last model is needed, as feeders give pictures. Model '{fcn.name}' takes "
+            f"{fcn.input.shape}"
+        )
     if len(fcn.outputs) > 1:
         raise ValueError(
             f"A model with one output is needed. Model '{fcn.name}' has {len(fcn.outputs)}"

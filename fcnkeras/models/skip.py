@@ -9,10 +9,11 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from fcnkeras.convert.certificate import FullyConvolutional
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
 from fcnkeras.convert.surgery import clone_layers, move_weights
 from fcnkeras.layers import MatchGrid
-from fcnkeras.models.structure import native_shapes
+from fcnkeras.models.structure import layout_of, native_shapes
 
 # Between the last map and the convolution that reads it these pass any number of channels on.
 _PASS = (
@@ -72,9 +73,9 @@ def add_skip_connection(
                 f"{name!r}"
             )
     _check_head(graph, features)
-    shapes = native_shapes(fcn, [*sources, "features"])
-    end = shapes.pop()
-    strides = [(max(1, round(s[1] / end[1])), max(1, round(s[2] / end[2]))) for s in shapes]
+    layout = layout_of(fcn)
+    *shapes, end = native_shapes(fcn, [*sources, "features"])
+    strides = [_stride(layout.size(shape), (end[1], end[2])) for shape in shapes]
     clones = clone_layers(graph)
     maps_by_layer: dict[str, Any] = {}
 
@@ -85,20 +86,29 @@ def add_skip_connection(
             maps = [result]
             for name, stride in zip(sources, strides, strict=True):
                 conv = layers.Conv2D(filters, 1, activation="relu", name=f"skip_{name}")
-                fine = conv(maps_by_layer[name])
+                fine = maps_by_layer[name]
+                if layout.data_format == "channels_first":
+                    fine = layers.Permute((2, 3, 1), name=f"skip_{name}_last")(fine)
+                fine = conv(fine)
                 maps.append(MatchGrid(stride, name=f"skip_{name}_pool")([fine, result]))
             result = layers.Concatenate(name="features_and_skip")(maps)
         return result
 
     inputs = [keras.Input(ref.shape[1:], dtype=ref.dtype, name="picture") for ref in graph.inputs]
     values = run(graph, inputs, call_clone)
-    outputs = [values[ref] for ref in graph.outputs]
-    model = keras.Model(inputs[0], outputs if len(outputs) > 1 else outputs[0], name=fcn.name)
+    outputs = keras.tree.pack_sequence_as(graph.structure, [values[ref] for ref in graph.outputs])
+    model = FullyConvolutional(inputs[0], outputs, name=fcn.name)
     move_weights(graph.layers(), clones, fit=_pad_to)
     return model
 
 
-def _pad_to(value: Any, shape: tuple[int, ...]) -> Any:
+def _stride(fine: tuple[int | None, ...], coarse: tuple[int, int]) -> tuple[int, int]:
+    """Cells of the finer map to one of the coarser, both of known size."""
+    rows, columns = (max(1, round((a or b) / b)) for a, b in zip(fine, coarse, strict=True))
+    return rows, columns
+
+
+def _pad_to(layer: Any, value: Any, shape: tuple[int, ...]) -> Any:
     """New channels start at zero."""
     return ops.pad(value, [(0, b - a) for a, b in zip(value.shape, shape, strict=True)])
 

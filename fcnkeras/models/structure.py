@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 import keras
 
+from fcnkeras.convert.forms import Layout
 from fcnkeras.layers import NativeWindow
+
+
+def native_window(fcn: keras.Model) -> NativeWindow:
+    """The layer in which a fully convolutional model keeps where it came from.
+
+    Raises:
+        ValueError: the model was not made by `to_fcn`.
+    """
+    for layer in fcn.layers:
+        if isinstance(layer, NativeWindow):
+            return layer
+    raise ValueError(f"Model '{fcn.name}' was not made by `to_fcn`: it has no NativeWindow layer.")
 
 
 def native_size(fcn: keras.Model) -> tuple[int, int] | None:
@@ -15,19 +28,26 @@ def native_size(fcn: keras.Model) -> tuple[int, int] | None:
     Raises:
         ValueError: the model was not made by `to_fcn`.
     """
-    for layer in fcn.layers:
-        if isinstance(layer, NativeWindow):
-            return layer.native
-    raise ValueError(f"Model '{fcn.name}' was not made by `to_fcn`: it has no NativeWindow layer.")
+    return native_window(fcn).native
+
+
+def layout_of(fcn: keras.Model) -> Layout:
+    """Where the axes of a fully convolutional model's pictures and maps are; from its features on
+    they are channels last.
+
+    Raises:
+        ValueError: the model was not made by `to_fcn`.
+    """
+    return Layout(native_window(fcn).data_format)
 
 
 def native_shapes(fcn: keras.Model, names: Sequence[str]) -> list[tuple[int, ...]]:
     """The output shapes that the named layers have for one picture of the native size."""
-    size = native_size(fcn) or (256, 256)
+    layout, size = layout_of(fcn), native_size(fcn) or (256, 256)
     outputs = [fcn.get_layer(name).output for name in names]
     probe = keras.Model(fcn.input, outputs)
-    shapes = probe.compute_output_shape((1, *size, fcn.input.shape[-1]))
-    return [tuple(shape) for shape in shapes]
+    shape = layout.shape(1, size, fcn.input.shape[layout.channel])
+    return [tuple(shape) for shape in probe.compute_output_shape(shape)]
 
 
 def map_window(fcn: keras.Model) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """The certificate: it proves what is right and refuses what is wrong."""
 
+from dataclasses import replace
+
 import keras
 import networks
 import numpy as np
@@ -16,9 +18,10 @@ def test_says_what_was_compared():
     model = networks.build(networks.flatten_valid)
     certificate = to_fcn(model).certificate
     assert certificate.size == (24, 30)
-    assert set(certificate.differences) == {"flatten", "fc1", "predictions"}
+    assert set(certificate.differences) == {"conv2", "fc1", "predictions"}
     assert len(certificate.outputs) == 1
-    assert 0 < certificate.worst < 1e-5 < certificate.tolerance
+    assert certificate.worst < 1e-5 < certificate.tolerance
+    assert certificate.parameters == model.count_params()
     assert ("fc1", (1296, 16), (9, 12, 12, 16)) in certificate.weights
     assert "compared at 24x30 pixels" in str(certificate)
     assert "fc1: (1296, 16) -> (9, 12, 12, 16)" in str(certificate)
@@ -30,21 +33,36 @@ def test_compares_layers_only_where_the_outputs_may_differ():
     assert {"hidden", "norm", "predictions"} <= set(certificate.differences)
 
 
-def test_without_a_native_size_there_is_nothing_to_compare():
+def test_a_model_of_free_size_is_compared_at_a_usual_one():
     picture = keras.Input((None, None, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(picture))
-    model = keras.Model(picture, layers.Dense(2)(x))
-    assert to_fcn(model, window="point").certificate is None
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="last")(picture))
+    model = keras.Model(picture, layers.Dense(2, name="decision")(x))
+    certificate = to_fcn(model, window="point").certificate
+    assert certificate.size == (224, 224)
+    assert {"last", "decision"} <= set(certificate.differences)
+    assert to_fcn(model, window="point", pooling="avg").certificate.outputs
+
+
+def test_it_is_saved_with_the_model(tmp_path):
+    fcn = to_fcn(networks.build(networks.flatten_valid))
+    fcn.save(tmp_path / "fcn.keras")
+    loaded = keras.models.load_model(tmp_path / "fcn.keras")
+    assert loaded.certificate == fcn.certificate
+    assert loaded.certificate.weights[0][0] == "fc1"
+
+
+def test_without_proof_there_is_none():
+    assert to_fcn(networks.build(networks.average_valid), verify=False).certificate is None
 
 
 def swap_kernel_axes(twin):  # rows for columns
-    kernel = twin.kernel.numpy()
+    kernel = networks.to_numpy(twin.kernel)
     twin.kernel.assign(kernel.transpose(1, 0, 2, 3).reshape(kernel.shape))
 
 
 def flatten_channels_first(twin):
     rows, columns, channels, units = twin.kernel.shape
-    flat = twin.kernel.numpy().reshape(channels, rows, columns, units)
+    flat = networks.to_numpy(twin.kernel).reshape(channels, rows, columns, units)
     twin.kernel.assign(flat.transpose(1, 2, 0, 3))
 
 
@@ -53,7 +71,7 @@ def drop_bias(twin):
 
 
 def drop_kernel_of_one_unit(twin):
-    kernel = twin.kernel.numpy()
+    kernel = networks.to_numpy(twin.kernel)
     kernel[..., 0] = 0
     twin.kernel.assign(kernel)
 
@@ -66,8 +84,8 @@ def test_wrong_weights_are_caught(monkeypatch, damage):
     pictures = networks.random_pictures(3, 24, 30)
     move = rewrite._move_weights
 
-    def move_wrongly(graph, twins):
-        move(graph, twins)
+    def move_wrongly(graph, plan, twins):
+        move(graph, plan, twins)
         damage(next(twin for twin in twins.values() if twin.name == "fc1"))
 
     monkeypatch.setattr(rewrite, "_move_weights", move_wrongly)
@@ -84,8 +102,8 @@ def test_wrong_weights_are_caught_where_the_outputs_may_differ(monkeypatch, name
     model = networks.build(networks.average_deep_head)
     move = rewrite._move_weights
 
-    def move_wrongly(graph, twins):
-        move(graph, twins)
+    def move_wrongly(graph, plan, twins):
+        move(graph, plan, twins)
         weights = next(twin for twin in twins.values() if twin.name == name).weights
         weights[-1].assign(weights[-1] + 0.5)
 
@@ -94,11 +112,29 @@ def test_wrong_weights_are_caught_where_the_outputs_may_differ(monkeypatch, name
         to_fcn(model, **POINT)
 
 
-def test_the_output_is_compared_with_the_model_itself(monkeypatch):
+@pytest.mark.parametrize("deeper", [False, True])
+def test_the_result_is_compared_with_the_model_itself(monkeypatch, deeper):
     """Not with a second reading of the graph, which would share its mistakes."""
     model, other = (networks.build(networks.average_valid, seed) for seed in (0, 1))
-    graph = rewrite.trace(other)
+    if deeper:  # where the model's own tensors do not reach
+        model, other = (keras.Sequential([keras.Input((24, 24, 3)), m]) for m in (model, other))
+    graph, wrong = rewrite.trace(model), rewrite.trace(other)
+    layers_of_other = {call.layer.name: call.layer for call in wrong.calls}
+    graph.calls = [replace(c, layer=layers_of_other[c.layer.name]) for c in graph.calls]
+    for call, ref in zip(reversed(graph.calls), graph.outputs, strict=False):
+        assert ref in call.outputs
     monkeypatch.setattr(rewrite, "trace", lambda model: graph)
+    with pytest.raises(ConversionError, match=r"'predictions \(output\)'|'conv2'"):
+        to_fcn(model)
+
+
+def test_a_subclass_whose_call_says_more_than_its_graph_is_caught():
+    class Doubled(keras.Model):
+        def call(self, inputs, training=None, mask=None):
+            return 2.0 * super().call(inputs, training, mask)
+
+    plain = networks.build(networks.average_valid)
+    model = Doubled(plain.input, plain.output)
     with pytest.raises(ConversionError, match=r"'predictions \(output\)' differs"):
         to_fcn(model)
 

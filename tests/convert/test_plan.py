@@ -121,17 +121,6 @@ def test_unknown_values_are_named(option, value):
         plan_conversion(networks.average_valid(), **{option: value})
 
 
-def test_vectors_of_different_maps_do_not_meet():
-    picture = keras.Input((24, 24, 3))
-    fine = layers.Conv2D(4, 3, strides=2)(picture)
-    coarse = layers.Conv2D(4, 3, strides=2)(fine)
-    pools = [layers.GlobalAveragePooling2D()(x) for x in (fine, coarse)]
-    joined = layers.Concatenate(name="levels")(pools)
-    model = keras.Model(picture, layers.Dense(2)(joined))
-    with pytest.raises(ConversionError, match=r"'levels' \(Concatenate\) joins .*11x11.*5x5"):
-        plan_conversion(model)
-
-
 def test_a_free_size_refuses_the_last_pooling_and_not_those_inside():
     """A squeeze-and-excitation pools a map of free size too, which is no reason to refuse."""
     picture = keras.Input((None, None, 3))
