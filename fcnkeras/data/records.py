@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class Record:
 
     Attributes:
         path: The picture's file.
-        targets: What is known about it, by name; class folders give `{"class": index}`.
+        targets: What is known about it, by name; class folders give `{"class": index}`, tables one
+            target for each column (see `columns`). What is not known is not there.
     """
 
     path: Path
@@ -32,10 +33,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that should be a picture and cannot be read, and why."""
+    """A file that should be a picture and cannot be read, and why.
+
+    Attributes:
+        path: The file.
+        reason: Why it was left out, in words.
+        table: The table that names the file, if one does.
+        line: The line of the table, the first being 1.
+    """
 
     path: Path
     reason: str
+    table: Path | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,13 +54,15 @@ class Collection:
 
     Attributes:
         records: The pictures.
-        classes: The names of the classes, by index.
+        classes: The names of the target "class", by index; none where there is no such target.
         rejected: The files that were left out.
+        vocabularies: The names of every other target that holds classes or labels, by index.
     """
 
     records: tuple[Record, ...]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -59,6 +71,19 @@ class Collection:
     def labels(self) -> NDArray[np.int64]:
         """The class index of every record, (records,) int64."""
         return np.array([record.targets["class"] for record in self.records], dtype=np.int64)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of all targets that some record has, in the order of their first appearance."""
+        return tuple(dict.fromkeys(name for record in self.records for name in record.targets))
+
+    def names(self, target: str) -> tuple[str, ...]:
+        """The names of a target's classes or labels, by index; none for a number."""
+        return self.classes if target == "class" else self.vocabularies.get(target, ())
+
+    def values(self, target: str) -> list[Any]:
+        """A target of every record, `None` where it is not known."""
+        return [record.targets.get(target) for record in self.records]
 
 
 def read_class_folders(
@@ -93,7 +118,7 @@ def read_class_folders(
     folder = Path(folder)
     names = _class_names(folder, classes)
     found = [(index, path) for index, name in enumerate(names) for path in _files(folder / name)]
-    reasons = _reasons(path for _, path in found) if check else [None] * len(found)
+    reasons = why_unreadable(path for _, path in found) if check else [None] * len(found)
     records, rejected = [], []
     for (index, path), reason in zip(found, reasons, strict=True):
         if reason is None:
@@ -150,9 +175,11 @@ def _files(folder: Path) -> Iterator[Path]:
     return iter(sorted(paths))
 
 
-def _reasons(paths: Iterable[Path]) -> list[str | None]:
-    """Why each file cannot be read; None for those that can. Decoding runs beside the interpreter,
-    so that threads use all processors."""
+def why_unreadable(paths: Iterable[Path]) -> list[str | None]:
+    """Decodes every file, and tells why each cannot be read; `None` for those that can.
+
+    Decoding runs beside the interpreter, so that threads use all processors.
+    """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(_reason, paths))
 

@@ -88,7 +88,7 @@ def write_parts(out: Path, parts: Mapping[str, Collection]) -> None:
                 raise DataError(f"{record.path} must be in one part, it is in {other} and {name}.")
     parts = {name: replace(part, rejected=()) for name, part in parts.items()}
     records = tuple(record for part in parts.values() for record in part.records)
-    whole = Collection(records, next(iter(parts.values())).classes)
+    whole = replace(next(iter(parts.values())), records=records)
     root = Path(os.path.commonpath([record.path.absolute().parent for record in records]))
     file = out / "split.csv"
     if file.exists():

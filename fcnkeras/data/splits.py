@@ -4,12 +4,14 @@ import csv
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from fcnkeras.data.records import Collection, DataError, Record
+from fcnkeras.data.strata import Strata, strata_of
 
 GroupOf = Callable[[Record], Hashable]
 
@@ -19,7 +21,9 @@ def stratified_split(
     fractions: Mapping[str, float],
     *,
     seed: int = 0,
-    group: GroupOf | None = None,
+    by: str | None = "class",
+    bins: int = 10,
+    group: str | GroupOf | None = None,
 ) -> dict[str, Collection]:
     """Divides a collection at random so that every part has its share of every class.
 
@@ -27,11 +31,15 @@ def stratified_split(
     order of the records or on where the folder lies.
 
     Args:
-        collection: What to divide; its records have a "class" target.
+        collection: What to divide.
         fractions: The share of each part by name, e.g. `{"train": 0.8, "val": 0.2}`; sums to 1.
         seed: Another seed gives another division.
-        group: Tells the group of a record. Records of one group stay in one part (the details of
-            one painting, all works of an artist). Groups are placed greedily, the largest first,
+        by: The target that is spread evenly: a class, a hue, a number or a distribution (its mean).
+            `None` spreads nothing.
+        bins: Numbers are spread by at most so many bins, with equally many pictures each.
+        group: A class target, or a function from a record to its group. Records of one group stay
+            in one part (the details of one painting, all works of an artist); a record without
+            that target is a group of its own. Groups are placed greedily, the largest first,
             each where its classes are most wanting, so shares are only nearly met.
 
     Returns:
@@ -39,27 +47,71 @@ def stratified_split(
         `rejected` is empty: those files belong to no part.
 
     Raises:
-        DataError: Some part would have no picture of some class.
-        ValueError: The fractions are not positive or do not sum to 1.
+        DataError: Some part would have no picture, or none of some class; or no record has the
+            target.
+        ValueError: The fractions are not positive or do not sum to 1, or `bins` is below 1.
     """
     total = math.fsum(fractions.values())
     if not fractions or min(fractions.values()) <= 0 or not math.isclose(total, 1, abs_tol=1e-6):
         raise ValueError(f"fractions must be positive and sum to 1, got {dict(fractions)!r}")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
     names = _relative_names(collection, None)
     records = [record for _, record in sorted(names.items())]
-    _check_class_sizes(collection, len(fractions))
+    strata = strata_of(collection, records, by, bins)
+    _check_sizes(strata, len(fractions))
     random = np.random.default_rng(seed)
     if group is None:
-        chosen = _split_records(records, fractions, random)
+        chosen = _split_records(strata, fractions, random)
     else:
-        chosen = _split_groups(records, fractions, group, random, collection.classes)
+        chosen = _split_groups(_groups(collection, records, group), strata, fractions, random)
+    for part, indices in chosen.items():
+        if not indices:
+            raise DataError(f"every part needs a picture, {part} gets none of {len(records)}")
     return {
-        part: Collection(
-            tuple(record for index, record in enumerate(records) if index in chosen[part]),
-            collection.classes,
-        )
+        part: _part(collection, (records[index] for index in sorted(chosen[part])))
         for part in fractions
     }
+
+
+def listed_split(
+    collection: Collection,
+    lists: Mapping[str, Iterable[str]],
+    *,
+    key: Callable[[Record], str] | None = None,
+) -> dict[str, Collection]:
+    """Divides a collection as official lists say.
+
+    Args:
+        collection: What to divide. Its pictures that are on no list are left out, and so are
+            names on a list without a picture.
+        lists: The names of each part's pictures.
+        key: Tells the name of a record; by default that of its file without the ending.
+
+    Returns:
+        The parts by name, records in the collection's order.
+
+    Raises:
+        DataError: A name is on two lists, or a list names no picture of the collection.
+    """
+    part_of: dict[str, str] = {}
+    for part, listed in lists.items():
+        for name in listed:
+            if (other := part_of.setdefault(name, part)) != part:
+                raise DataError(f"a name must be on one list, {name} is on {other} and {part}")
+    parts: dict[str, list[Record]] = {part: [] for part in lists}
+    for record in collection.records:
+        if (home := part_of.get((key or id_of)(record))) is not None:
+            parts[home].append(record)
+    for part, records in parts.items():
+        if not records:
+            raise DataError(f"the list {part} must name a picture of the collection, it has none")
+    return {part: _part(collection, records) for part, records in parts.items()}
+
+
+def id_of(record: Record) -> str:
+    """The name of a record's file without the ending, which data sets use as its id."""
+    return record.path.stem
 
 
 def save_split(
@@ -123,7 +175,7 @@ def load_split(
         parts[part].append(record)
     if known:
         raise DataError(f"{path} has no part for {len(known)} pictures, e.g. {next(iter(known))}")
-    return {part: Collection(tuple(records), collection.classes) for part, records in parts.items()}
+    return {part: _part(collection, records) for part, records in parts.items()}
 
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
@@ -160,9 +212,13 @@ def _relative_names(collection: Collection, root: Path | None) -> dict[str, Reco
     return names
 
 
-def _check_class_sizes(collection: Collection, parts: int) -> None:
-    sizes = Counter(collection.labels.tolist())
-    for index, name in enumerate(collection.classes):
+def _part(collection: Collection, records: Iterable[Record]) -> Collection:
+    return replace(collection, records=tuple(records), rejected=())
+
+
+def _check_sizes(strata: Strata, parts: int) -> None:
+    sizes = Counter(strata.labels.tolist())
+    for index, name in enumerate(strata.names[: strata.required]):
         if sizes[index] < parts:
             raise DataError(
                 f"each of the {parts} parts needs a picture of class {name}, "
@@ -171,19 +227,37 @@ def _check_class_sizes(collection: Collection, parts: int) -> None:
 
 
 def _split_records(
-    records: list[Record], fractions: Mapping[str, float], random: np.random.Generator
+    strata: Strata, fractions: Mapping[str, float], random: np.random.Generator
 ) -> dict[str, set[int]]:
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for index, record in enumerate(records):
-        by_class[record.targets["class"]].append(index)
     chosen: dict[str, set[int]] = {part: set() for part in fractions}
-    for _, indices in sorted(by_class.items()):
+    held = dict.fromkeys(fractions, 0)
+    for label in range(len(strata.names)):
+        indices = np.flatnonzero(strata.labels == label)
+        if label < strata.required:
+            counts = _counts(len(indices), fractions)
+        else:
+            counts = _owed(len(indices), fractions, held)
+            held = {part: held[part] + counts[part] for part in fractions}
         shuffled = random.permutation(indices).tolist()
         start = 0
-        for part, count in _counts(len(indices), fractions).items():
+        for part, count in counts.items():
             chosen[part].update(shuffled[start : start + count])
             start += count
     return chosen
+
+
+def _owed(total: int, fractions: Mapping[str, float], held: Mapping[str, int]) -> dict[str, int]:
+    """Shares of `total` that bring what the parts hold together nearest to their fractions.
+
+    Rounding every bin by itself would round all of them alike, and starve a small part.
+    """
+    together = total + sum(held.values())
+    counts = dict.fromkeys(fractions, 0)
+    for _ in range(total):
+        counts[
+            max(fractions, key=lambda part: fractions[part] * together - held[part] - counts[part])
+        ] += 1
+    return counts
 
 
 def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -200,19 +274,33 @@ def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def _split_groups(
-    records: list[Record],
-    fractions: Mapping[str, float],
-    group: GroupOf,
-    random: np.random.Generator,
-    classes: tuple[str, ...],
-) -> dict[str, set[int]]:
+def _groups(collection: Collection, records: list[Record], group: str | GroupOf) -> list[list[int]]:
+    if isinstance(group, str) and group not in collection.targets:
+        raise DataError(
+            f"group must be a target that the records have, got {group!r}; they have: "
+            f"{', '.join(collection.targets) or 'none'}"
+        )
     members: dict[Hashable, list[int]] = defaultdict(list)
     for index, record in enumerate(records):
-        members[group(record)].append(index)
-    labels = np.array([record.targets["class"] for record in records])
-    groups = list(members.values())
-    sizes = np.array([np.bincount(labels[each], minlength=len(classes)) for each in groups])
+        if not isinstance(group, str):
+            home = group(record)
+        else:
+            home = record.targets.get(group, record.path)
+        members[home].append(index)
+    return list(members.values())
+
+
+def _split_groups(
+    groups: list[list[int]],
+    strata: Strata,
+    fractions: Mapping[str, float],
+    random: np.random.Generator,
+) -> dict[str, set[int]]:
+    kinds = len(strata.names)
+    sizes = np.array([np.bincount(strata.labels[each], minlength=kinds) for each in groups])
+    if not strata.required:
+        # Bins are small: the whole counts as one more, or the same part would lose in all of them.
+        sizes = np.column_stack([sizes, sizes.sum(axis=1)])
     wanted = np.outer(list(fractions.values()), sizes.sum(axis=0)).astype(float)
     held = np.zeros(wanted.shape, dtype=int)
     part_of = np.zeros(len(groups), dtype=int)
@@ -221,7 +309,7 @@ def _split_groups(
         lack = ((wanted - held) / wanted.sum(axis=0)) @ sizes[index]
         part_of[index] = int(np.argmax(lack))
         held[part_of[index]] += sizes[index]
-    _fill_empty(sizes, held, part_of, list(fractions), classes)
+    _fill_empty(sizes, held, part_of, list(fractions), strata)
     return {
         part: {index for each in np.flatnonzero(part_of == number) for index in groups[each]}
         for number, part in enumerate(fractions)
@@ -233,21 +321,24 @@ def _fill_empty(
     held: np.ndarray,
     part_of: np.ndarray,
     parts: list[str],
-    classes: tuple[str, ...],
+    strata: Strata,
 ) -> None:
     """Moves the smallest groups that will do until every part has every class."""
-    for part, kind in np.argwhere(held == 0):
+    for part, kind in np.argwhere(held[:, : strata.required] == 0):
         if held[part, kind]:  # an earlier move filled it
             continue
         movable = [
             index
             for index in np.flatnonzero(sizes[:, kind])
-            if np.all((held[part_of[index]] > sizes[index]) | (sizes[index] == 0))
+            if np.all(
+                ((held[part_of[index]] > sizes[index]) | (sizes[index] == 0))[: strata.required]
+            )
         ]
         if not movable:
+            groups = np.count_nonzero(sizes[:, kind])
             raise DataError(
-                f"part {parts[part]} gets no picture of class {classes[kind]} unless a group is "
-                f"divided: the class has {np.count_nonzero(sizes[:, kind])} groups"
+                f"part {parts[part]} gets no picture of class {strata.names[kind]} unless a group "
+                f"is divided: the class has {groups} groups"
             )
         index = min(movable, key=lambda each: sizes[each].sum())
         held[part_of[index]] -= sizes[index]

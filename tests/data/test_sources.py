@@ -10,7 +10,10 @@ import galleries
 import pytest
 
 from fcnkeras.data import sources
+from fcnkeras.data.columns import ClassColumn, ScoreColumn
 from fcnkeras.data.records import Collection, DataError
+from fcnkeras.data.splits import stratified_split
+from fcnkeras.data.tables import read_table
 
 Parts = dict[str, Collection]
 
@@ -110,6 +113,19 @@ def test_a_run_on_other_pictures_is_refused(folders: Path, tmp_path: Path) -> No
         with pytest.raises(DataError, match="run on other pictures"):
             sources.write_parts(out, other)
         assert (out / "split.csv").read_bytes() == before
+
+
+def test_parts_of_a_table_may_be_written_again(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    lines = [f"{n}.png,{'ab'[n % 2]},{n}" for n in range(8)]
+    table.write_text("\n".join(["file,artist,score", *lines]))
+    columns = [ClassColumn("artist"), ScoreColumn("score", 0, 8)]
+    whole = read_table(table, columns, check=False)
+    parts = stratified_split(whole, {"train": 0.5, "test": 0.5}, by="score")
+    sources.write_parts(tmp_path, parts)
+    sources.write_parts(tmp_path, parts)
+    with pytest.raises(DataError, match="run on other pictures"):
+        sources.write_parts(tmp_path, {"train": parts["test"], "test": parts["train"]})
 
 
 def test_pictures_may_move_as_a_whole(folders: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcnkeras.data.columns import Hue
 from fcnkeras.data.records import Collection, DataError, Record
-from fcnkeras.data.splits import load_split, save_split, stratified_split
+from fcnkeras.data.splits import listed_split, load_split, save_split, stratified_split
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -208,3 +209,141 @@ def test_damaged_splits(tmp_path, change, message):
 def test_missing_split(tmp_path):
     with pytest.raises(DataError, match="cannot read the split"):
         load_split(tmp_path / "missing.csv", collection(9, 7))
+
+
+def scored(values, target="score", root="/pictures"):
+    """Picture n has the n-th value; None: it lacks the target."""
+    return Collection(
+        tuple(
+            Record(Path(f"{root}/{n:03}.jpg"), {} if value is None else {target: value})
+            for n, value in enumerate(values)
+        )
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_number_is_spread_over_the_parts(seed):
+    values = list(range(100))
+    random.Random(seed).shuffle(values)
+    parts = stratified_split(scored(values), FRACTIONS, by="score", seed=seed)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 70, "val": 10, "test": 20}
+    # Ten bins of ten: each gives seven, one and two.
+    for name, share in (("train", 7), ("val", 1), ("test", 2)):
+        assert Counter(value // 10 for value in parts[name].values("score")) == dict.fromkeys(
+            range(10), share
+        )
+    # Negative control: without bins some tenth has another share.
+    loose = stratified_split(scored(values), FRACTIONS, by=None, seed=seed)
+    tenths = Counter(value // 10 for value in loose["train"].values("score"))
+    assert set(tenths.values()) != {7}
+    assert len(loose["train"]) == 70
+
+
+def test_small_bins_do_not_starve_a_small_part():
+    # Four in each bin: 2.8, 0.4 and 0.8 are wanted, and rounded alike val would get none.
+    parts = stratified_split(scored(range(40)), FRACTIONS, by="score")
+    assert {name: len(part) for name, part in parts.items()} == {"train": 28, "val": 4, "test": 8}
+
+
+def test_a_distribution_is_spread_by_its_mean():
+    # Picture n: the mean is 1 + n / 19, whatever the number of voters.
+    votes = [((19 - n) * voters, n * voters) for n in range(20) if (voters := 7 * n % 20 + 1)]
+    parts = stratified_split(
+        scored(votes, "rating"), {"a": 0.5, "b": 0.5}, by="rating", bins=10, seed=3
+    )
+    for part in parts.values():
+        places = sorted(votes.index(each) // 2 for each in part.values("rating"))
+        assert places == list(range(10))
+
+
+def test_hues_are_spread_by_name():
+    hues = [Hue(240.0), Hue(235.0), Hue(0.0), Hue(0.0, black=True)] * 10
+    parts = stratified_split(scored(hues, "hue"), {"a": 0.8, "b": 0.2}, by="hue")
+    assert Counter(hue.name for hue in parts["b"].values("hue")) == {
+        "blue": 4,
+        "red": 2,
+        "black": 2,
+    }
+
+
+def test_pictures_without_the_target_are_spread_too():
+    parts = stratified_split(
+        scored([1.0] * 20 + [None] * 10), {"a": 0.7, "b": 0.3}, by="score", bins=1
+    )
+    assert [part.values("score").count(None) for part in parts.values()] == [7, 3]
+    # Of a class, those without it need not be in every part.
+    some = collection(4, 4)
+    gap = Record(Path("/pictures/odd.jpg"), {})
+    parts = stratified_split(Collection((*some.records, gap), some.classes), {"a": 0.5, "b": 0.5})
+    assert sorted(len(part) for part in parts.values()) == [4, 5]
+
+
+def test_another_class_than_class():
+    records = [
+        Record(Path(f"/p/{n}.jpg"), {"class": n % 2, "artist": int(n >= 6)}) for n in range(8)
+    ]
+    whole = Collection(tuple(records), ("x", "y"), vocabularies={"artist": ("degas", "monet")})
+    parts = stratified_split(whole, {"a": 0.5, "b": 0.5}, by="artist")
+    for part in parts.values():
+        assert Counter(part.values("artist")) == {0: 3, 1: 1}
+        assert part.names("artist") == ("degas", "monet")
+        assert part.classes == ("x", "y")
+    three = {"a": 0.4, "b": 0.3, "c": 0.3}
+    with pytest.raises(DataError, match="each of the 3 parts needs a picture of class monet"):
+        stratified_split(whole, three, by="artist")
+    apart = stratified_split(whole, {"a": 0.5, "b": 0.5}, group="artist")
+    assert [len(set(part.values("artist"))) for part in apart.values()] == [1, 1]
+
+
+def test_groups_and_numbers():
+    values = [float(n // 4) for n in range(80)]
+    parts = stratified_split(
+        scored(values), {"a": 0.75, "b": 0.25}, by="score", bins=4, group=lambda r: number(r) // 2
+    )
+    assert {name: len(part) for name, part in parts.items()} == {"a": 60, "b": 20}
+    # A quarter of a bin of 20 would be 5, and groups are pairs.
+    assert set(Counter(value // 5 for value in parts["b"].values("score")).values()) == {4, 6}
+    homes = [{number(record) // 2 for record in part.records} for part in parts.values()]
+    assert not homes[0] & homes[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"by": "contrast"}, "needs a target that the records have, got 'contrast'; .*: score"),
+        ({}, "needs a target that the records have, got 'class'"),
+        ({"by": "score", "group": "artist"}, "group must be a target .* got 'artist'; .* score"),
+        ({"by": "score", "group": lambda _: 1}, "every part needs a picture, val gets none of 9"),
+    ],
+)
+def test_targets_that_are_not_there(more, message):
+    with pytest.raises(DataError, match=message):
+        stratified_split(scored(range(9)), FRACTIONS, **more)
+
+
+def test_what_cannot_be_spread():
+    labelled = scored([(1, 0)] * 9, "tags")
+    labelled = Collection(labelled.records, vocabularies={"tags": ("a", "b")})
+    with pytest.raises(DataError, match="a class, a hue or a number, got the labels of 'tags'"):
+        stratified_split(labelled, FRACTIONS, by="tags")
+    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
+        stratified_split(scored(range(9)), FRACTIONS, by="score", bins=0)
+
+
+def test_official_lists():
+    whole = collection(4, 3)
+    parts = listed_split(whole, {"test": ["002", "000", "077"], "train": {"001"}})
+    # By the name of the file alone, 000 is in both class folders.
+    assert files(parts) == {
+        "test": ["class0/000.jpg", "class0/002.jpg", "class1/000.jpg", "class1/002.jpg"],
+        "train": ["class0/001.jpg", "class1/001.jpg"],
+    }
+    assert parts["train"].classes == whole.classes
+    by_folder = listed_split(
+        whole, {"a": ["class1"], "b": ["class0"]}, key=lambda record: record.path.parent.name
+    )
+    assert [len(part) for part in by_folder.values()] == [3, 4]
+    with pytest.raises(DataError, match="on one list, 001 is on a and b"):
+        listed_split(whole, {"a": ["000", "001"], "b": ["001"]})
+    with pytest.raises(DataError, match="the list b must name a picture of the collection"):
+        listed_split(whole, {"a": ["000"], "b": ["9"]})
