@@ -133,8 +133,9 @@ def on_vector(call: Call) -> Step:
             changes = {"axis": [-1] if isinstance(layer, layers.LayerNormalization) else -1}
             return same(layer, "on the channel axis", changes)
         if isinstance(layer, layers.PReLU) and len(layer.alpha.shape) == 1:
-            step = same(layer, "at each location", {"shared_axes": [1, 2]})
             units = layer.alpha.shape[0]
+            shared = [1, 2, 3] if units == 1 else [1, 2]
+            step = same(layer, "at each location", {"shared_axes": shared})
             return replace(step, weights=(((units,), (1, 1, units)),))
         if isinstance(layer, layers.Conv2D) and tuple(layer.kernel_size) == (1, 1):
             conv = {"data_format": "channels_last", "strides": (1, 1)}

@@ -234,15 +234,7 @@ def _steps(
 def _output(graph: Graph, ref: Ref, state: State) -> Output:
     call = graph.producer(ref)
     if call is None or state.form is not Form.VECTOR:
-        name = "the input" if call is None else f"layer '{call.layer.name}'"
-        way_out = "A model without them is fully convolutional already."
-        if state.form is Form.FLAT or len(ref.shape) != 4:
-            way_out = "End the spatial part with one of those layers, and decide behind it."
-        raise ConversionError(
-            f"The output of {name} is a {state.form.value} of shape {ref.shape}, where a vector "
-            "behind a Flatten or a GlobalAveragePooling2D or GlobalMaxPooling2D layer is needed. "
-            + way_out
-        )
+        raise ConversionError(_no_vector(graph, ref, state))
     layer = call.layer
     alone = sum(other.layer is layer for other in graph.calls) == 1 and not any(
         ref in other.inputs for other in graph.calls
@@ -252,6 +244,32 @@ def _output(graph: Graph, ref: Ref, state: State) -> Output:
         return Output(layer.name, None, None)
     is_layer = bool(op_name(layer)) or not isinstance(layer, layers.Dense | layers.Conv2D)
     return Output(layer.name, "layer" if is_layer else "argument", activation)
+
+
+def _no_vector(graph: Graph, ref: Ref, state: State) -> str:
+    """Why an output is none that could be a vector behind a map."""
+    call, needed = graph.producer(ref), "a Flatten, GlobalAveragePooling2D or GlobalMaxPooling2D"
+    name = "the input" if call is None else f"layer '{call.layer.name}'"
+    if state.form is Form.MAP and len(ref.shape) == 4:
+        return (
+            f"The output of {name} is a map of shape {ref.shape}, where a vector behind {needed} "
+            "layer is needed. A model without them is fully convolutional already."
+        )
+    way_out = f"end the spatial part with {needed} layer, and decide behind it."
+    turns = next(
+        (
+            call
+            for call in reversed(graph.before({ref}).calls)
+            if len(call.outputs[0].shape) != 4 and any(len(r.shape) == 4 for r in call.inputs)
+        ),
+        None,
+    )
+    if turns is None or state.form is Form.FLAT:
+        return f"The output of {name} is a {state.form.value} of shape {ref.shape}: {way_out}"
+    return (
+        f"Layer '{turns.layer.name}' ({type(turns.layer).__name__}) turns the map into a tensor "
+        f"of shape {turns.outputs[0].shape}, whose places are lost: {way_out}"
+    )
 
 
 def _exact_at_points(

@@ -33,7 +33,9 @@ def made_anew(layer: Any) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
+        # Keras puts the cause behind a whole configuration.
+        text = str(error).strip().split("Exception encountered: ")[-1]
+        reason = text.split("\n")[0].split(". ")[0][:200]
         raise ConversionError(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made anew for pictures of "
             f"any size ({reason}): write it with layers that Keras can serialise and that keep "

@@ -224,6 +224,14 @@ def prelu():
     return keras.Model(picture, layers.Dense(3, activation="sigmoid")(x))
 
 
+def prelu_of_one_slope():
+    picture, x = features()
+    x = layers.PReLU(alpha_initializer="ones", shared_axes=[1])(
+        layers.Dense(8)(layers.GlobalAveragePooling2D()(x))
+    )
+    return keras.Model(picture, layers.Dense(3)(x))
+
+
 def flattened_sum():
     picture, x = features()
     other = layers.Flatten()(layers.Conv2D(6, 1)(x))
@@ -238,7 +246,10 @@ def strided_on_the_vector():
     return keras.Model(picture, layers.Flatten()(layers.Conv2D(4, 1, strides=2)(x)))
 
 
-@pytest.mark.parametrize("network", [operations, prelu, flattened_sum, strided_on_the_vector])
+HEADS = [operations, prelu, prelu_of_one_slope, flattened_sum, strided_on_the_vector]
+
+
+@pytest.mark.parametrize("network", HEADS)
 def test_heads_of_other_layers(network):
     model = randomise(network())
     pictures = networks.random_pictures(3, 16, 19)
@@ -271,6 +282,14 @@ def test_what_has_no_twin_is_refused(case):
     with pytest.raises(ConversionError, match=r"Layer '(\w+)'") as caught:
         to_fcn(model)
     assert str(caught.value).split("'")[1] in names
+
+
+def test_a_map_turned_into_tokens_is_named():
+    picture, x = features()
+    tokens = layers.TimeDistributed(layers.Flatten(), name="tokens")(x)
+    model = keras.Model(picture, layers.Dense(2)(layers.GlobalAveragePooling1D()(tokens)))
+    with pytest.raises(ConversionError, match=r"'tokens' .* turns the map into .*\(None, 7, 54\)"):
+        to_fcn(model)
 
 
 def test_a_map_reshaped_by_an_operation_is_refused():

@@ -340,7 +340,7 @@ REFUSED = {
     ),
     "mean of the rows only": (
         lambda: small(lambda x: layers.Dense(2, name="last")(keras.ops.mean(x, axis=1))),
-        r"layer 'last' is a map of shape \(None, 11, 2\).*End the spatial part",
+        r"'mean\w*' \(Mean\) turns the map into .*end the spatial part",
     ),
     "two inputs": (two_inputs, r"one input of shape .*\(None, 24, 24, 3\), \(None, 3\)"),
     "subclassed": (Subclassed, r"Model 'own' is a Subclassed.*Functional API"),
