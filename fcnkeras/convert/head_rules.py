@@ -120,10 +120,10 @@ _ON_AXIS = ("softmax", "log_softmax", "sparsemax", "glu")
 def on_vector(call: Call) -> Step:
     layer, shape = call.layer, call.inputs[0].shape
     if all(_channel_axis(ref.shape) for ref in call.outputs):
+        if activation_name(layer) in _ON_AXIS:
+            _check_axis(call)
         if isinstance(layer, layers.Dense) and _channel_axis(shape) == len(shape) - 1:
             return _dense(layer, Grid((1, 1), (1, 1)), "hwc")
-        if isinstance(layer, layers.Activation) and activation_name(layer) in _ON_AXIS:
-            _check_axis(call)
         if isinstance(layer, (*_ELEMENTWISE, *_MERGES, layers.Activation)):
             return same(layer, "at each location")
         if op_name(layer) in _ELEMENTWISE_OPS | _MERGE_OPS and _constants(call) <= {0, 1}:
@@ -137,7 +137,13 @@ def on_vector(call: Call) -> Step:
             shared = [1, 2, 3] if units == 1 else [1, 2]
             step = same(layer, "at each location", {"shared_axes": shared})
             return replace(step, weights=(((units,), (1, 1, units)),))
-        if isinstance(layer, layers.Conv2D) and tuple(layer.kernel_size) == (1, 1):
+        conv_axis = 1 if getattr(layer, "data_format", None) == "channels_first" else 3
+        reads_channels = len(shape) == 4 and _channel_axis(shape) == conv_axis
+        if (
+            isinstance(layer, layers.Conv2D)
+            and tuple(layer.kernel_size) == (1, 1)
+            and reads_channels
+        ):
             conv = {"data_format": "channels_last", "strides": (1, 1)}
             return same(layer, "at each location", conv)
         if _renames(call):
@@ -187,7 +193,7 @@ def _check_axis(call: Call) -> None:
     config = call.layer.get_config()
     axis = config.get("axis", -1)
     axes = [axis] if isinstance(axis, int) else list(axis)
-    shape = call.inputs[0].shape
+    shape = call.outputs[0].shape
     if {a % len(shape) for a in axes} != {_channel_axis(shape)}:
         raise ConversionError(
             f"Layer '{call.layer.name}' ({type(call.layer).__name__}) works on axis {axis} of a "

@@ -110,6 +110,8 @@ def _stride(fine: tuple[int | None, ...], coarse: tuple[int, int]) -> tuple[int,
 
 def _pad_to(layer: Any, value: Any, shape: tuple[int, ...]) -> Any:
     """New channels start at zero."""
+    if tuple(value.shape) == shape:
+        return value
     return ops.pad(value, [(0, b - a) for a, b in zip(value.shape, shape, strict=True)])
 
 

@@ -76,6 +76,7 @@ def drop_kernel_of_one_unit(twin):
     twin.kernel.assign(kernel)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "damage", [swap_kernel_axes, flatten_channels_first, drop_bias, drop_kernel_of_one_unit]
 )

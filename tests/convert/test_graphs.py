@@ -266,6 +266,12 @@ REFUSED = {
     "softmax over one number": lambda v: layers.Activation("softmax", name="bad")(
         layers.Reshape((6, 1, 1))(v)
     ),
+    "softmax of a convolution over one number": lambda v: layers.Conv2D(
+        6, 1, activation="softmax", name="bad", **FIRST
+    )(layers.Reshape((6, 1, 1))(v)),
+    "convolution over one number": lambda v: layers.Conv2D(1, 1, name="bad")(
+        layers.Reshape((6, 1, 1))(v)
+    ),
     "dense over one number": lambda v: layers.Flatten()(
         layers.Dense(3, name="bad")(layers.Reshape((6, 1, 1))(v))
     ),

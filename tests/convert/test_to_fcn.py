@@ -81,6 +81,7 @@ def test_where_it_need_not_be_equal_it_is_what_numpy_computes(options):
         assert networks.difference(values, model(pictures)) > 1e-2, "allowed to differ, and does"
 
 
+@pytest.mark.smoke
 def test_several_outputs_each_equal():
     model = networks.build(networks.several_outputs)
     pictures = pictures_for(model)
@@ -120,6 +121,7 @@ def slide(model, pictures):
     return values.transpose(2, 0, 1, 3)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "network", [networks.flatten_valid, networks.average_valid, networks.whole_map_convolution]
 )
@@ -214,6 +216,7 @@ def test_augmentation_is_off_outside_training():
 
 
 # Keras, not ours, converts its variables with a call that NumPy 2 has deprecated.
+@pytest.mark.smoke
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("options", [{}, {"window": "point"}, {"pooling": None}])
 def test_saved_and_loaded_it_is_the_same_model(tmp_path, options):
@@ -228,6 +231,7 @@ def test_saved_and_loaded_it_is_the_same_model(tmp_path, options):
     assert window.least == (None if options.get("window") == "point" else (24, 24))
 
 
+@pytest.mark.smoke
 def test_trains_at_any_size():
     fcn = to_fcn(networks.build(networks.flatten_same))
     fcn.compile("sgd", "sparse_categorical_crossentropy")

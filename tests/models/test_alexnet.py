@@ -33,10 +33,6 @@ SMALL = (99, 131, 3)
 SMALL_SHAPES = {**SHAPES, "fc6": (2 * 3 * 256, 4096), "fc8": (4096, 5)}
 
 
-def numbers(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
 def random_weights(shapes):
     """Weights under which values keep their size from layer to layer."""
     rng = np.random.default_rng(0)
@@ -117,7 +113,7 @@ def numpy_alexnet(x, weights):
 def layer_outputs(model, names, x):
     outputs = [model.get_layer(name).output for name in names]
     values = keras.Model(model.input, outputs)(x, training=False)
-    return dict(zip(names, map(numbers, values), strict=True))
+    return dict(zip(names, map(networks.to_numpy, values), strict=True))
 
 
 # ---- the small picture ---------------------------------------------------------------------------
@@ -165,7 +161,7 @@ def test_converts_exactly_and_its_head_becomes_convolutions(small):
     assert fcn.certificate.worst < 1e-5
     assert networks.difference(fcn(x), reference["fc8"].reshape(1, 1, 1, 5)) < 2e-5
     np.testing.assert_array_equal(
-        numbers(fcn.get_layer("fc6").kernel), weights["fc6"][0].reshape(2, 3, 256, 4096)
+        networks.to_numpy(fcn.get_layer("fc6").kernel), weights["fc6"][0].reshape(2, 3, 256, 4096)
     )
     assert fcn(pixels(99 + 32, 131 + 2 * 32)).shape == (1, 2, 3, 5)  # the net's stride is 32
 
@@ -181,7 +177,7 @@ def test_survives_a_file(small, tmp_path):
     model, _, x, _ = small
     model.save(tmp_path / "alexnet.keras")
     loaded = keras.models.load_model(tmp_path / "alexnet.keras")
-    np.testing.assert_allclose(numbers(loaded(x)), numbers(model(x)), rtol=1e-5)
+    np.testing.assert_allclose(networks.to_numpy(loaded(x)), networks.to_numpy(model(x)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +206,9 @@ def test_files_by_keras_fit_too_and_misfits_name_the_file(small, tmp_path):
     model.save_weights(tmp_path / "alexnet.weights.h5")
     arguments = {"classes": 5, "input_shape": SMALL, "weights": tmp_path / "alexnet.weights.h5"}
     loaded = AlexNet(**arguments)
-    np.testing.assert_array_equal(numbers(loaded.get_layer("fc6").kernel), weights["fc6"][0])
+    np.testing.assert_array_equal(
+        networks.to_numpy(loaded.get_layer("fc6").kernel), weights["fc6"][0]
+    )
     with pytest.raises(ValueError, match=r"in .*alexnet.weights.h5 do not fit alexnet \(.+\)$"):
         AlexNet(**{**arguments, "classes": 4})
 
@@ -239,7 +237,7 @@ def test_a_npy_file_gives_every_weight_but_a_classifier_of_other_classes(tiny_fi
             np.testing.assert_array_equal(a, b)
     whole = build_classifier(TINY, weights=path, classes=1000)
     x = networks.random_pictures(2, 24, 24)
-    np.testing.assert_allclose(numbers(whole(x)), numbers(source(x)), rtol=1e-6)
+    np.testing.assert_allclose(networks.to_numpy(whole(x)), networks.to_numpy(source(x)), rtol=1e-6)
 
 
 def test_a_npy_file_that_does_not_fit(tiny_file, tmp_path):
@@ -258,7 +256,7 @@ def test_a_npy_file_that_does_not_fit(tiny_file, tmp_path):
 def test_normalisation_by_hand():
     # Channel 1 with radius 1: 2 / (1 + 0.5 * (1 + 4 + 9)) ^ 2 = 2 / 64.
     layer = LocalResponseNormalization(radius=1, alpha=0.5, beta=2.0, k=1.0)
-    y = numbers(layer(np.array([[[[1.0, 2.0, 3.0]]]], "float32")))
+    y = networks.to_numpy(layer(np.array([[[[1.0, 2.0, 3.0]]]], "float32")))
     expected = [1 / (1 + 0.5 * 5) ** 2, 2 / 64, 3 / (1 + 0.5 * 13) ** 2]
     np.testing.assert_allclose(y[0, 0, 0], expected, rtol=1e-6)
 
@@ -279,7 +277,7 @@ def test_normalisation_in_half_precision_has_room_for_squares():
     y = LocalResponseNormalization(dtype="float16")(x)
     assert keras.backend.standardize_dtype(y.dtype) == "float16"
     expected = normalise(x.astype("float64"))
-    np.testing.assert_allclose(numbers(y), expected, rtol=1e-3)
+    np.testing.assert_allclose(networks.to_numpy(y), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -331,9 +329,11 @@ def test_alexnet_fcn_keeps_all_but_the_classifier(public_file):
     assert fcn.certificate.worst < 1e-5
     assert native_size(fcn) == (227, 227)
     for name in ("conv1", "conv5", "fc6", "fc7"):
-        kernel = numbers(fcn.get_layer(name).kernel)
+        kernel = networks.to_numpy(fcn.get_layer(name).kernel)
         np.testing.assert_array_equal(kernel.reshape(weights[name][0].shape), weights[name][0])
-    np.testing.assert_allclose(numbers(fcn(np.zeros((1, 300, 340, 3), "uint8"))).sum(), 1, 1e-5)
+    np.testing.assert_allclose(
+        networks.to_numpy(fcn(np.zeros((1, 300, 340, 3), "uint8"))).sum(), 1, 1e-5
+    )
     names = [layer.name for layer in fcn.layers]
     positions = [names.index(block) for block in SPECS["AlexNet"].blocks]
     assert positions == sorted(positions)

@@ -13,10 +13,6 @@ SIDE = networks.SIDE
 X = networks.random_pictures(3, SIDE, SIDE)
 
 
-def numbers(tensor):
-    return keras.ops.convert_to_numpy(tensor)
-
-
 def small_alexnet():
     """AlexNet's kinds of layers, three fully connected ones among them."""
     picture = keras.Input((SIDE, SIDE, 3))
@@ -54,7 +50,7 @@ def test_the_last_n_go_with_what_stands_behind_them(model, n, last, gone):
     every = {layer.name for layer in model.layers[1:]}
     assert set(names[1:]) == every - gone
     expected = keras.Model(model.input, model.get_layer(last).output)(X)
-    np.testing.assert_allclose(numbers(cut(X)), numbers(expected), rtol=1e-6)
+    np.testing.assert_allclose(networks.to_numpy(cut(X)), networks.to_numpy(expected), rtol=1e-6)
 
 
 def test_by_hand():
@@ -70,19 +66,19 @@ def test_by_hand():
     model.layers[1].set_weights([np.array([[1.0, 1.0], [-2.0, 1.0]]), np.array([4.0, 0.0])])
     model.layers[2].set_weights([np.array([[2.0], [2.0]]), np.array([0.5])])
     x = np.array([1.0, 3.0]).reshape((1, 1, 1, 2))
-    np.testing.assert_allclose(numbers(model(x)), [[8.5]])
-    np.testing.assert_allclose(numbers(drop_top_dense(model, 1)(x)), [[0.0, 4.0]])
-    np.testing.assert_allclose(numbers(drop_top_dense(model, 2)(x)), [[1.0, 3.0]])
+    np.testing.assert_allclose(networks.to_numpy(model(x)), [[8.5]])
+    np.testing.assert_allclose(networks.to_numpy(drop_top_dense(model, 1)(x)), [[0.0, 4.0]])
+    np.testing.assert_allclose(networks.to_numpy(drop_top_dense(model, 2)(x)), [[1.0, 3.0]])
 
 
 def test_the_given_model_is_only_read(model):
-    before = [numbers(weight) for weight in model.weights]
+    before = [networks.to_numpy(weight) for weight in model.weights]
     cut = drop_top_dense(model, 1)
     assert not {id(layer) for layer in cut.layers} & {id(layer) for layer in model.layers}
     for weight in cut.weights:
         weight.assign(weight + 1)
     for weight, value in zip(model.weights, before, strict=True):
-        np.testing.assert_array_equal(numbers(weight), value)
+        np.testing.assert_array_equal(networks.to_numpy(weight), value)
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -99,6 +95,7 @@ def test_a_new_classifier_converts_exactly(model, n):
     assert to_fcn(classifier, pooling=None)(wide).shape == (1, 1, 5, 4)
 
 
+@pytest.mark.smoke
 def test_a_cut_network_without_a_classifier_converts_too(model):
     features = drop_top_dense(model, 1)
     assert networks.difference(to_fcn(features)(X), features(X)) < 1e-5
@@ -114,12 +111,12 @@ def test_the_new_classifier_learns_with_the_rest_frozen(model):
     features.trainable = False
     outputs = layers.Dense(2, activation="softmax", name="new")(features.output)
     classifier = keras.Model(features.input, outputs)
-    before = numbers(classifier.get_layer("conv1").kernel)
+    before = networks.to_numpy(classifier.get_layer("conv1").kernel)
     classifier.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-    start = numbers(classifier.get_layer("new").kernel)
+    start = networks.to_numpy(classifier.get_layer("new").kernel)
     classifier.train_on_batch(X, np.array([0, 1, 0]))
-    np.testing.assert_array_equal(numbers(classifier.get_layer("conv1").kernel), before)
-    assert np.abs(numbers(classifier.get_layer("new").kernel) - start).max() > 0
+    np.testing.assert_array_equal(networks.to_numpy(classifier.get_layer("conv1").kernel), before)
+    assert np.abs(networks.to_numpy(classifier.get_layer("new").kernel) - start).max() > 0
 
 
 @pytest.mark.parametrize("network", [networks.sequential, networks.nested, networks.tiny])
@@ -128,7 +125,9 @@ def test_sequential_and_nested_models(network):
     cut = drop_top_dense(model, 1)
     last = model.layers[-1]
     expected = keras.Model(model.inputs[0], last.input)(X)
-    np.testing.assert_allclose(numbers(cut(X)), numbers(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        networks.to_numpy(cut(X)), networks.to_numpy(expected), rtol=1e-5, atol=1e-6
+    )
     assert cut.output_shape == (None, last.kernel.shape[0])
 
 
@@ -142,8 +141,8 @@ def test_a_head_inside_a_nested_model_is_reached_and_equal_names_are_told_apart(
     whole = keras.Model(picture, layers.Dense(2, name="top")(base(x)), name="whole")
     cut = drop_top_dense(networks.rescale_weights(whole, X), 2)
     assert [layer.name for layer in cut.layers[1:3]] == ["layer", "layer_2"]
-    mean = numbers(base.layers[1](whole.get_layer("layer")(X))).mean((1, 2))
-    np.testing.assert_allclose(numbers(cut(X)), mean, rtol=1e-4, atol=1e-5)
+    mean = networks.to_numpy(base.layers[1](whole.get_layer("layer")(X))).mean((1, 2))
+    np.testing.assert_allclose(networks.to_numpy(cut(X)), mean, rtol=1e-4, atol=1e-5)
 
 
 def test_options_of_layers_are_kept():
@@ -157,7 +156,9 @@ def test_options_of_layers_are_kept():
     assert cut.input.dtype == "uint8"
     pixels = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3)).astype("uint8")
     expected = keras.Model(picture, model.layers[-1].input)(pixels)
-    np.testing.assert_allclose(numbers(cut(pixels)), numbers(expected), rtol=1e-6)
+    np.testing.assert_allclose(
+        networks.to_numpy(cut(pixels)), networks.to_numpy(expected), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_equals_the_network_for_an_average_and_point_windows():
         assert networks.difference(skipped(pictures), fcn(pictures)) < 1e-5
 
 
+@pytest.mark.smoke
 def test_the_head_reads_the_new_channels_once_trained(fcn):
     skipped = add_skip_connection(fcn, "pool1", filters=6)
     head = next(layer for layer in skipped.layers if layer.name.startswith("dense"))
