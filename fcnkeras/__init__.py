@@ -18,6 +18,7 @@ _HOMES = {
         "plan_conversion",
         "to_fcn",
     ),
+    "fcnkeras.export": ("ExportError", "ExportReport", "export_model"),
     "fcnkeras.models.alexnet": ("AlexNet",),
     "fcnkeras.models.fcn": (
         "AlexNet_fcn",

@@ -1,32 +1,50 @@
-"""Open pictures safely: upright, 8 bits a channel, and one clear error for whatever cannot be read.
+"""Open pictures safely: upright, 8-bit sRGB, and one clear error for whatever cannot be read.
 
 Every format that Pillow decodes by itself is read. PostScript is refused, because reading it would
-run another program on the file. Colour profiles are not applied.
+run another program on the file, and so is IPTC, which may hold PostScript. What becomes of colours
+is told in `fcnkeras.colour`.
+
+Damage is noticed where a format can tell: by Pillow's decoders, and by the checksums of PNG. A JPEG
+has no checksums, so that a few flipped bits may decode to a picture of the right size with a fault
+in it.
 """
 
+import errno
 import io
 import os
 import re
 import stat
-import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
-PathLike = str | os.PathLike[str]
+from fcnkeras.colour import to_grey, to_rgb, to_rgba
+from fcnkeras.orientation import (
+    READ_ERRORS,
+    Extent,
+    PathLike,
+    annotate,
+    extent,
+    load,
+    orientation,
+    turned,
+)
+from fcnkeras.orientation import upright as upright
+
 Source = PathLike | BinaryIO
 Least = int | tuple[int, int]
 ColorMode = Literal["rgb", "rgba", "grayscale"]
 
 MAX_PIXELS = 200_000_000
+"""Pictures that declare more pixels are refused unless a call says otherwise; may be set anew."""
+
 # fmt: off
 PICTURE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp",
@@ -35,35 +53,11 @@ PICTURE_SUFFIXES = frozenset((
 # fmt: on
 """The file name endings, in lower case, that `is_picture_name` takes for pictures."""
 
-_BACKGROUND = (255, 255, 255)
-_ORIENTATION_TAG = 0x0112
-_TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_EXTENT_KEY = "fcnkeras.extent"
-
-# Pillow's readers meet damaged bytes with nearly every built-in error, so these are all "damaged".
-_READ_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_STREAM = "<stream>"
+# Photographs have ten scans or so. Every scan goes over all pixels, even where it holds no data.
+_MAX_SCANS = 100
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # those that no coded data hold
+_BLOCK = 1 << 20
 
 
 class ImageError(ValueError):
@@ -87,43 +81,19 @@ class _RefusedError(ValueError):
     """A reason of our own not to read a file; the message is the reason."""
 
 
-@dataclass(frozen=True)
-class Extent:
-    """Where the whole upright original lies in a picture that was decoded at a reduced scale.
-
-    Attributes:
-        original_size: (width, height) of the upright original.
-        decoded_size: (width, height) of the decoded picture.
-        box: (left, top, right, bottom) of the original in decoded pixels. A reduced JPEG whose
-            sides do not divide by the scale has a last row or column that is only partly picture.
-    """
-
-    original_size: tuple[int, int]
-    decoded_size: tuple[int, int]
-    box: tuple[float, float, float, float]
-
-
-def extent(image: Image.Image) -> Extent:
-    """Returns the `Extent` of a picture: its own size unless `open_picture` reduced it."""
-    known = image.info.get(_EXTENT_KEY)
-    # Pillow copies `info` into crops and resized copies, for which the note is no longer true.
-    if isinstance(known, Extent) and known.decoded_size == image.size:
-        return known
-    return Extent(image.size, image.size, (0, 0, *image.size))
-
-
 def is_picture_name(path: PathLike) -> bool:
     """Tells by the ending of its name whether a file should be a picture."""
     return Path(path).suffix.lower() in PICTURE_SUFFIXES
 
 
 def open_picture(
-    path: Source, *, least: Least | None = None, max_pixels: int = MAX_PIXELS
+    path: Source, *, least: Least | None = None, max_pixels: int | None = None
 ) -> Image.Image:
-    """Opens a picture as upright 8-bit RGB.
+    """Opens a picture as upright 8-bit sRGB.
 
     EXIF orientation is applied. Transparency is composited on white, as a page would show it.
-    Palettes, greys and CMYK are converted. Greys of 16 or 32 bits are scaled, not clipped: 16 bits
+    Palettes, greys and CMYK are converted, and colour profiles applied; see `fcnkeras.colour`. Of
+    16-bit colours the high byte is kept. Greys of 16 or 32 bits are scaled, not clipped: 16 bits
     from 0-65535; 32-bit integers and floats from the narrowest of the ranges in use (0-1 and 0-255
     for floats, 0-65535) that holds them, else from their own least and greatest value. Of an
     animation the first frame is read.
@@ -133,7 +103,8 @@ def open_picture(
         least: The size that the caller will resize to, (width, height) as displayed, or the length
             of the short side. A JPEG is then decoded at 1/2, 1/4 or 1/8 scale where that leaves
             at least twice this size; the feeders still know the original size. `None` decodes all.
-        max_pixels: Pictures that declare more pixels are refused before anything is decoded.
+        max_pixels: Pictures that declare more pixels are refused before anything is decoded. By
+            default `MAX_PIXELS`.
 
     Returns:
         A PIL image of mode "RGB".
@@ -157,7 +128,7 @@ def decode(
     color_mode: ColorMode = "rgb",
     *,
     least: Least | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> Image.Image:
     """Opens a picture as `open_picture` does, in another colour mode.
 
@@ -172,28 +143,29 @@ def decode(
     """
     if color_mode not in _CONVERTERS:
         raise ValueError(f"color_mode must be one of {list(_CONVERTERS)}, got {color_mode!r}")
-    if max_pixels < 1:
-        raise ValueError(f"max_pixels must be at least 1, got {max_pixels!r}")
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if limit < 1:
+        raise ValueError(f"max_pixels must be at least 1, got {limit!r}")
     wanted = _wanted_size(least)
-    path = "<stream>" if isinstance(source, io.IOBase) else cast(PathLike, source)
+    path = _STREAM if isinstance(source, io.IOBase) else cast(PathLike, source)
     try:
         with _opened(source) as stream, _pillow_silenced():
-            image = _open_header(stream, max_pixels)
-            image = upright(_load(image, wanted))
-            kept = image.info.get(_EXTENT_KEY)
-            image = _CONVERTERS[color_mode](image)
+            stored = _load(_open_header(stream, limit), stream, wanted)
+            _check_size(stored.size, limit)  # an icon may hold another size than it declares
+            known = replace(extent(stored), path=None if path == _STREAM else path)
+            image = _CONVERTERS[color_mode](stored)
+            turn = orientation(stored)
             # What was applied must not be applied again, by the feeders for example.
             image.info.clear()
-            if kept is not None:
-                image.info[_EXTENT_KEY] = kept
-            return image
+            annotate(image, known)
+            return turned(image, turn)
     except MemoryError as error:
         raise ImageError(path, "it needs more memory than there is") from error
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise ImageError(path, _reason(error)) from error
 
 
-def probe(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def probe(path: Source, *, max_pixels: int | None = None) -> tuple[int, int]:
     """Decodes a picture as cheaply as its format allows, and tells its size.
 
     Args:
@@ -209,56 +181,7 @@ def probe(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     return extent(open_picture(path, least=1, max_pixels=max_pixels)).original_size
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Returns the picture turned and mirrored as its EXIF orientation asks."""
-    orientation = _orientation(image)
-    if orientation == 1:
-        return image
-    turned = image.transpose(_TO_UPRIGHT[orientation])
-    if _EXTENT_KEY in image.info:
-        turned.info[_EXTENT_KEY] = _turned_extent(extent(image), orientation)
-    return turned
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Returns the picture as 8-bit RGB, transparency composited on white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _scaled_grey(image).convert("RGB")
-    if image.has_transparency_data:
-        layers = _to_rgba(image)
-        flat = Image.new("RGB", image.size, _BACKGROUND)
-        flat.paste(layers, mask=layers.getchannel("A"))
-        return flat
-    return image.convert("RGB")
-
-
-def _to_rgba(image: Image.Image) -> Image.Image:
-    if image.mode == "RGBA":
-        return image
-    if image.has_transparency_data:
-        # Pillow has no direct way from a premultiplied grey.
-        return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    return to_rgb(image).convert("RGBA")
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    return image if image.mode in ("L", "I;16", "I") else to_rgb(image).convert("L")
-
-
-_CONVERTERS = {"rgb": to_rgb, "rgba": _to_rgba, "grayscale": _to_grey}
-
-
-def _scaled_grey(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
-    low, high = float(values.min()), float(values.max())
-    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
-    for top in ranges:
-        if low >= 0 and high <= top:
-            low, high = 0.0, top
-            break
-    return Image.fromarray(np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8))
+_CONVERTERS = {"rgb": to_rgb, "rgba": to_rgba, "grayscale": to_grey}
 
 
 def _wanted_size(least: Least | None) -> tuple[int, int] | None:
@@ -287,6 +210,8 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
         raise _RefusedError("it is not a regular file")
     if status.st_size == 0:
         raise _RefusedError("the file is empty")
+    # Not by name, as Pillow would map the file into memory: if it is cut off meanwhile, that kills
+    # the process, and a TIFF that lies on its side is turned wrongly.
     with path.open("rb") as stream:
         yield stream
 
@@ -294,7 +219,7 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
 _limit_lock = threading.Lock()
 
 
-def _open_header(stream: BinaryIO, max_pixels: int) -> Image.Image:
+def _open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     try:
         image = Image.open(stream)
     except Image.DecompressionBombError:
@@ -306,49 +231,85 @@ def _open_header(stream: BinaryIO, max_pixels: int) -> Image.Image:
                 image = Image.open(stream)
             finally:
                 Image.MAX_IMAGE_PIXELS = pillows_limit
-    width, height = image.size
-    if width * height > max_pixels:
+    _check_size(image.size, max_pixels)
+    if image.format in ("EPS", "IPTC"):
         raise _RefusedError(
-            f"it declares {width} x {height} pixels, more than the limit of {max_pixels:,}"
+            f"{image.format} is not read, as PostScript in it would run another program"
         )
-    if image.format == "EPS":
-        raise _RefusedError("PostScript is not read, as that would run another program")
     return image
 
 
-def _load(image: Image.Image, wanted: tuple[int, int] | None) -> Image.Image:
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise _RefusedError(f"it declares {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise _RefusedError(
+            f"it declares {width} x {height} pixels, "
+            f"more than the limit of {max_pixels:,} (max_pixels)"
+        )
+
+
+def _load(
+    image: ImageFile.ImageFile, stream: BinaryIO, wanted: tuple[int, int] | None
+) -> Image.Image:
     """Decodes the pixels, at a reduced scale that leaves twice the wanted size where it can."""
     original_size = image.size
     drafted = None
-    if wanted is not None and image.format in ("JPEG", "MPO"):
-        width, height = wanted[::-1] if _orientation(image) >= 5 else wanted
-        drafted = image.draft(None, (2 * width, 2 * height))
-    image.load()
+    if image.format in ("JPEG", "MPO"):
+        if image.info.get("progressive"):
+            _check_scans(stream)
+        if wanted is not None:
+            width, height = wanted[::-1] if orientation(image) >= 5 else wanted
+            drafted = image.draft(None, (2 * width, 2 * height))
+    elif image.format == "PNG":
+        _check_sums(stream)
+        key = image.info.get("transparency")
+        if isinstance(key, tuple) and [tile.args for tile in image.tile] == ["RGB;16B"]:
+            # Pillow keeps the high byte of each colour, but all of the one that is transparent.
+            image.info["transparency"] = tuple(value >> 8 for value in key)
+    load(image)
     if drafted is not None and image.size != original_size:
-        image.info[_EXTENT_KEY] = Extent(original_size, image.size, drafted[1])
+        annotate(image, Extent(original_size, image.size, drafted[1]))
     return image
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _READ_ERRORS:
-        return 1  # damaged metadata beside a sound picture: show it as it is stored
-    return value if isinstance(value, int) and value in _TO_UPRIGHT else 1
+def _check_scans(stream: BinaryIO) -> None:
+    start = stream.tell()
+    stream.seek(0)
+    data = stream.read()
+    stream.seek(start)
+    scans, position = 0, 2
+    while (marker := _JPEG_MARKER.search(data, position)) and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    if scans > _MAX_SCANS:
+        raise _RefusedError(f"it has {scans} scans, more than the limit of {_MAX_SCANS}")
 
 
-def _turned_extent(stored: Extent, orientation: int) -> Extent:
-    (original_width, original_height), (width, height) = stored.original_size, stored.decoded_size
-    left, top, right, bottom = stored.box
-    if orientation >= 5:
-        original_width, original_height = original_height, original_width
-        width, height = height, width
-        left, top, right, bottom = top, left, bottom, right
-    if orientation in (2, 3, 6, 7):
-        left, right = width - right, width - left
-    if orientation in (3, 4, 7, 8):
-        top, bottom = height - bottom, height - top
-    return Extent((original_width, original_height), (width, height), (left, top, right, bottom))
+def _check_sums(stream: BinaryIO) -> None:
+    """Compares the checksums of a PNG's own pixels, which Pillow's decoder leaves out."""
+    position = stream.tell()
+    stream.seek(8)
+    while len(start := stream.read(8)) == 8 and (name := start[4:]) != b"IEND":
+        length = int.from_bytes(start[:4])
+        if name != b"IDAT":
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        found = zlib.crc32(name)
+        for block in _blocks(stream, length):
+            found = zlib.crc32(block, found)
+        stored = stream.read(4)
+        if len(stored) == 4 and int.from_bytes(stored) != found:
+            raise _RefusedError("its data are damaged (a checksum does not fit)")
+    stream.seek(position)
+
+
+def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    """Reads `length` bytes, or as many as there are: a damaged file may claim any number."""
+    while length and (block := stream.read(min(length, _BLOCK))):
+        length -= len(block)
+        yield block
 
 
 # One entry of `warnings.filters`.
@@ -390,7 +351,7 @@ def _reason(error: BaseException) -> str:
         return "it is not a picture, or its beginning is damaged"
     if isinstance(error, Image.DecompressionBombError):
         return "it declares more pixels than the limit"
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return (error.strerror or "it cannot be opened").lower()
     if "truncated" in str(error).lower():
         return "the file is truncated"

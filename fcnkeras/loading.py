@@ -50,8 +50,8 @@ def load_img(
     """Loads a picture as `keras.utils.load_img` does, by the type that `set_load_img_type` chose.
 
     With type 0 the result is that of `keras.utils.load_img`, except that EXIF orientation is
-    applied, transparency is composited on white, 16-bit greys are scaled to 8 bits and not
-    clipped, and a picture that cannot be read raises `ImageError`.
+    applied, colour profiles too, transparency is composited on white, 16-bit greys are scaled to 8
+    bits and not clipped, and a picture that cannot be read raises `ImageError`.
 
     Args:
         path: A path, as str, bytes or `os.PathLike`, or an `io.BytesIO`.
@@ -72,7 +72,7 @@ def load_img(
         or from top to bottom. Types 2 and 4 keep to this also where nothing is padded or cut.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The picture cannot be read, or the result would be absurdly large.
         ValueError: An argument is out of its range, or both `target_size` and `min_dimension` are
             given.
         TypeError: `path` is none of the kinds above.
@@ -100,18 +100,21 @@ def load_img(
     # A reduced JPEG is as good for the antialiased default, and for no other filter.
     least: Least = min_dimension if min_dimension is not None else (width or 1, height or 1)
     image = images.decode(source, color_mode, least=None if interpolation else least)
-    original_width, original_height = images.extent(image).original_size
+    known = images.extent(image)
+    original_width, original_height = known.original_size
+    name: str
+    size: feeders.Size
     if min_dimension is not None:
-        placements = feeders.place("native", original_width, original_height, min_dimension)
+        name, size = "native", min_dimension
     elif height is None or width is None:
+        name = "squash"
         size = (
             height or -(-original_height * cast(int, width) // original_width),
             width or -(-original_width * cast(int, height) // original_height),
         )
-        placements = feeders.place("squash", original_width, original_height, size)
     else:
-        name = _FEEDER_OF_KIND[_kind]
-        placements = feeders.place(name, original_width, original_height, (height, width))
+        name, size = _FEEDER_OF_KIND[_kind], (height, width)
+    placements = feeders.place(name, original_width, original_height, size, path=known.path)
     resampling = _RESAMPLING[interpolation or "bicubic"]
     drawn = [feeders.render(image, placement, resampling) for placement in placements]
     return _as_kind(drawn, placements[0])

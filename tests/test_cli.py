@@ -131,11 +131,13 @@ def test_generated_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_network_of_ones_own_takes_its_own_weights_for_generated_pictures() -> None:
-    demo = cli._settings({"seed": 0}, [1], demo=True)
+    demo = cli.experiments._settings({"seed": 0}, [1], demo=True)
     assert (demo.network, demo.weights) == ("SmallVGG", "generated")
-    other = cli._settings({"seed": 0, "network": "mobilenetv2"}, [1], demo=True)
+    other = cli.experiments._settings({"seed": 0, "network": "mobilenetv2"}, [1], demo=True)
     assert (other.network, other.weights) == ("MobileNetV2", "imagenet")
-    given = cli._settings({"seed": 0, "network": "VGG16", "weights": "w.h5"}, [1], demo=False)
+    given = cli.experiments._settings(
+        {"seed": 0, "network": "VGG16", "weights": "w.h5"}, [1], demo=False
+    )
     assert (given.network, given.weights) == ("VGG16", "w.h5")
 
 
@@ -230,7 +232,9 @@ def test_an_output_folder_that_cannot_be_written(pictures: Path, tmp_path: Path)
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         result = call("experiments", *both(pictures), *QUICK, "--out", out)
         assert_one_sentence(result, "--out must lead to a folder that can be written", str(out))
-    result = call("convert", pictures / "val" / "reddish" / "0.png", "--out", out / "m.keras")
+    model = tmp_path / "m.keras"
+    keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)]).save(model)
+    result = call("convert", model, "--out", out / "m.keras")
     assert_one_sentence(result, "--out must lead to a folder that can be written")
 
 
@@ -370,7 +374,7 @@ finally:
     result = run("-c", code)
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1] == "imported: []"
-    for word in ("convert", "experiments", "FCNKERAS_TRACEBACK"):
+    for word in ("convert", "experiments", "export", "FCNKERAS_TRACEBACK"):
         assert word in result.stdout
 
 

@@ -1,15 +1,14 @@
 import io
 import os
 import pickle
-import struct
 import threading
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from raw_pictures import icon, png_of
 
 from fcnkeras import images
 from fcnkeras.images import ImageError, extent, is_picture_name, open_picture, probe
@@ -52,6 +51,18 @@ def test_every_orientation_gives_the_same_upright_picture(tmp_path, orientation,
     np.testing.assert_array_equal(np.asarray(picture), upright)
     np.testing.assert_array_equal(np.asarray(images.upright(picture)), upright)
     assert probe(path) == (40, 24)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_of_greys_is_turned_too(tmp_path, orientation):
+    """One that Pillow would map into memory, and then turn wrongly, if it opened it by name."""
+    upright = random_blocks(3, 5)[..., :1]
+    stored = np.ascontiguousarray(STORED[orientation](upright)[..., 0])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "picture.tif", exif=exif)
+    picture = np.asarray(open_picture(tmp_path / "picture.tif"))
+    np.testing.assert_array_equal(picture, upright.repeat(3, axis=2))
 
 
 def test_the_orientations_differ_as_stored():
@@ -101,6 +112,20 @@ def test_least_counts_in_displayed_orientation(tmp_path):
     assert open_picture(path, least=(200, 100)).size == (400, 800)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_extent_tells_how_the_file_stores_the_picture(tmp_path, suffix):
+    path = tmp_path / f"picture{suffix}"
+    save_oriented(path, random_blocks(3, 5), 8)
+    known = extent(open_picture(path))
+    assert (known.original_size, known.orientation, known.path) == ((40, 24), 8, path)
+    # The same for a picture that was opened, and not yet decoded, by others.
+    turned = images.upright(Image.open(path))
+    assert (turned.size, extent(turned).orientation) == ((40, 24), 8)
+    assert images.upright(turned) is turned
+    assert extent(Image.new("RGB", (3, 2))) == extent(Image.new("L", (3, 2)))
+    assert extent(Image.new("RGB", (3, 2))).path is None
+
+
 def test_extent_is_forgotten_by_derived_pictures(tmp_path):
     path = tmp_path / "picture.jpg"
     Image.new("RGB", (800, 400)).save(path)
@@ -108,105 +133,10 @@ def test_extent_is_forgotten_by_derived_pictures(tmp_path):
     assert extent(cut).original_size == (60, 40)
 
 
-def grey16(mode: str = "I;16") -> Image.Image:
-    # 257 is what one 8-bit level is worth: 0, 100 and 255 exactly, and 100.6.
-    values = np.array([[0, 25700], [65535, 25854]])
-    if mode == "I":
-        return Image.fromarray(values.astype(np.int32))
-    return Image.fromarray(values.astype(np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("image", "suffix"),
-    [(grey16(), ".png"), (grey16(), ".tif"), (grey16("I"), ".tif"), (grey16("I"), ".pgm")],
-)
-def test_16_bit_greys_are_scaled_not_clipped(tmp_path, image, suffix):
-    path = tmp_path / f"grey{suffix}"
-    image.save(path)
-    picture = np.asarray(open_picture(path))
-    assert picture[..., 0].tolist() == [[0, 100], [255, 101]]
-    assert np.ptp(picture, axis=2).max() == 0
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.0, 0.5, 1.0], [0, 128, 255]),
-        ([0.0, 100.0, 255.0], [0, 100, 255]),
-        ([0.0, 257.0, 65535.0], [0, 1, 255]),
-        ([-2.0, 0.0, 2.0], [0, 128, 255]),
-        ([1.0, float("nan"), 0.0], [255, 0, 0]),
-    ],
-)
-def test_float_greys_are_scaled_from_the_range_in_use(tmp_path, values, expected):
-    path = tmp_path / "grey.tif"
-    Image.fromarray(np.array([values], dtype=np.float32)).save(path)
-    assert np.asarray(open_picture(path))[0, :, 0].tolist() == expected
-
-
-def test_alpha_is_composited_on_white(tmp_path):
-    # Half-transparent red, opaque green, and noise that is fully transparent.
-    pixels = np.array([[[200, 0, 0, 51], [0, 150, 0, 255], [13, 77, 201, 0]]], dtype=np.uint8)
-    path = tmp_path / "alpha.png"
-    Image.fromarray(pixels).save(path)
-    # 51/255 = 1/5: 255 - (255 - 200)/5 = 244 and 255 - 255/5 = 204.
-    expected = [[244, 204, 204], [0, 150, 0], [255, 255, 255]]
-    assert np.asarray(open_picture(path))[0].tolist() == expected
-    np.testing.assert_array_equal(np.asarray(images.decode(path, "rgba")), pixels)
-
-
-def test_palette_transparency_and_animation(tmp_path):
-    first = Image.new("P", (2, 1))
-    first.putpalette([255, 0, 0, 0, 0, 255])
-    first.putdata([0, 1])
-    second = Image.new("P", (2, 1), 1)
-    second.putpalette([255, 0, 0, 0, 0, 255])
-    path = tmp_path / "animation.gif"
-    first.save(path, save_all=True, append_images=[second], transparency=1)
-    assert np.asarray(open_picture(path))[0].tolist() == [[255, 0, 0], [255, 255, 255]]
-    path = tmp_path / "palette.png"
-    first.save(path, transparency=bytes([255, 0]))
-    assert np.asarray(open_picture(path))[0].tolist() == [[255, 0, 0], [255, 255, 255]]
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
-    [
-        ("1", 1, (255, 255, 255)),
-        ("L", 90, (90, 90, 90)),
-        ("LA", (90, 0), (255, 255, 255)),
-        ("RGBa", (0, 0, 0, 0), (255, 255, 255)),
-        ("La", (0, 0), (255, 255, 255)),
-        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
-        ("YCbCr", (255, 128, 128), (255, 255, 255)),
-    ],
-)
-def test_modes(mode, colour, expected):
-    image = Image.new(mode, (3, 2), colour)
-    assert images.to_rgb(image).getpixel((0, 0)) == expected
-
-
-def test_cmyk_tiff(tmp_path):
-    path = tmp_path / "print.tif"
-    Image.new("CMYK", (3, 2), (255, 0, 0, 0)).save(path)
-    assert open_picture(path).getpixel((0, 0)) == (0, 255, 255)
-
-
 def good_bytes(kind: str = "JPEG") -> bytes:
     stream = io.BytesIO()
     Image.fromarray(random_blocks(20, 30)).save(stream, kind)
     return stream.getvalue()
-
-
-def png_of_declared_size(width: int, height: int) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + header + data + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -218,9 +148,9 @@ def png_of_declared_size(width: int, height: int) -> bytes:
         ("empty.jpg", b"", "the file is empty"),
         ("text.jpg", b"This is no picture.\n" * 50, "it is not a picture"),
         ("zeros.jpg", bytes(5000), "it is not a picture"),
-        ("bomb.png", png_of_declared_size(100_000, 100_000), "100000 x 100000 pixels, more than"),
-        ("large.png", png_of_declared_size(14_500, 14_000), "14500 x 14000 pixels, more than"),
-        ("hollow.png", png_of_declared_size(100, 100), "truncated"),
+        ("bomb.png", png_of(100_000, 100_000, bytes(1000)), "100000 x 100000 pixels, more than"),
+        ("large.png", png_of(14_500, 14_000, bytes(1000)), "14500 x 14000 pixels, more than"),
+        ("hollow.png", png_of(100, 100, bytes(1000)), "truncated"),
         ("script.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
     ],
 )
@@ -265,6 +195,56 @@ def test_a_wrong_ending_is_no_hindrance(tmp_path):
     np.testing.assert_array_equal(np.asarray(open_picture(path)), random_blocks(20, 30))
 
 
+def png_with_stale_checksum(chunk: bytes) -> bytes:
+    """Sound in itself; only the checksum behind one chunk is another's."""
+    data = bytearray(good_bytes("PNG"))
+    start = data.index(chunk)
+    length = int.from_bytes(data[start - 4 : start])
+    data[start + 4 + length] ^= 1
+    return bytes(data)
+
+
+def test_checksums_of_png(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(png_with_stale_checksum(b"IDAT"))
+    np.asarray(Image.open(path))  # Pillow alone does not look
+    with pytest.raises(ImageError, match="a checksum does not fit"):
+        open_picture(path)
+    path.write_bytes(png_with_stale_checksum(b"IEND"))  # behind the last pixel
+    np.testing.assert_array_equal(np.asarray(open_picture(path)), random_blocks(20, 30))
+
+
+def progressive(scans: int, tail: bytes = b"") -> bytes:
+    """A picture whose last scan is repeated until there are so many, with a thumbnail of its own
+    scans in the metadata."""
+    stream = io.BytesIO()
+    thumbnail = b"Exif\0\0" + b"\xff\xda\0\x08" * 500
+    Image.new("L", (16, 16), 90).save(stream, "JPEG", progressive=True, exif=thumbnail)
+    data = stream.getvalue()
+    body = data.index(b"\xff\xc2")
+    last = data.rindex(b"\xff\xda")
+    missing = scans - data.count(b"\xff\xda", body)
+    return data[:last] + data[last:-2] * (1 + missing) + b"\xff\xd9" + tail
+
+
+def test_too_many_scans_are_refused(tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(progressive(100, tail=b"\xff\xda\0\x08" * 500))
+    assert np.ptp(np.asarray(open_picture(path))) == 0
+    path.write_bytes(progressive(101))
+    with pytest.raises(ImageError, match="it has 101 scans, more than the limit of 100"):
+        open_picture(path)
+
+
+def test_an_icon_may_not_hold_more_than_it_declares(tmp_path):
+    path = tmp_path / "icon.ico"
+    inside = png_of(300, 300, b"".join(b"\0" + bytes(900) for _ in range(300)))
+    path.write_bytes(icon(inside))
+    assert open_picture(path).size == (300, 300)
+    with pytest.raises(ImageError, match="300 x 300 pixels, more than the limit of 9,000"):
+        open_picture(path, max_pixels=9000)
+
+
 def test_damaged_metadata_is_no_hindrance(tmp_path):
     path = tmp_path / "picture.jpg"
     Image.fromarray(random_blocks(2, 3)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
@@ -286,6 +266,16 @@ def test_the_limit_is_ours_not_pillows(tmp_path, monkeypatch, pillows_limit):
     with pytest.raises(ImageError, match=r"300 x 300 pixels, more than the limit of 89,999"):
         open_picture(path, max_pixels=89_999)
     assert open_picture(path, max_pixels=90_000).size == (300, 300)
+
+
+def test_the_limit_may_be_set_for_all(tmp_path, monkeypatch):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (30, 30)).save(path)
+    monkeypatch.setattr(images, "MAX_PIXELS", 899)
+    for read in (open_picture, probe):
+        with pytest.raises(ImageError, match=r"more than the limit of 899 \(max_pixels\)"):
+            read(path)
+    assert open_picture(path, max_pixels=900).size == (30, 30)
 
 
 def test_warnings_are_silenced_only_while_reading(tmp_path):

@@ -15,12 +15,17 @@ PACKAGE = Path(fcnkeras.__file__).parent
 FLOORS = {
     "fcnkeras._version": 0,
     "fcnkeras.files": 0,
+    "fcnkeras.colour": 0,
+    "fcnkeras.orientation": 0,
+    "fcnkeras.placement": 0,
     "fcnkeras.feeders": 0,
     "fcnkeras.images": 0,
     "fcnkeras.loading": 0,
     "fcnkeras.data": 0,
+    "fcnkeras.masking": 0,
     "fcnkeras.layers": 0,
     "fcnkeras.convert": 0,
+    "fcnkeras.export": 1,
     "fcnkeras.models": 1,
     "fcnkeras.tasks": 1,
     "fcnkeras.batching": 1,
@@ -33,7 +38,17 @@ FLOORS = {
     "fcnkeras.cli": 4,
     "fcnkeras.__main__": 5,
 }
-WITHOUT_KERAS = ("_version", "files", "feeders", "images", "loading", "data")
+WITHOUT_KERAS = (
+    "_version",
+    "files",
+    "colour",
+    "orientation",
+    "images",
+    "placement",
+    "feeders",
+    "loading",
+    "data",
+)
 ROOF = 4
 BACKENDS = {"keras", "tensorflow", "jax", "torch", "keras_hub"}
 

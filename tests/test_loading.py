@@ -3,6 +3,7 @@ import os
 
 import keras
 import numpy as np
+import profiles
 import pytest
 from PIL import Image
 
@@ -201,3 +202,21 @@ def test_bad_arguments(path, arguments, message):
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         load_img(tmp_path / "missing.jpg", target_size=(3, 3))
+
+
+def test_a_colour_profile_is_applied_where_keras_does_not(tmp_path):
+    path = tmp_path / "linear.png"
+    linear = profiles.rgb(curve=profiles.gamma(1))
+    Image.new("RGB", (3, 2), (64, 128, 200)).save(path, icc_profile=linear)
+    # 255 * linear_to_srgb(64 / 255) = 137.2, and so on.
+    assert load_img(path).getpixel((0, 0)) == (137, 188, 229)
+    assert keras.utils.load_img(path).getpixel((0, 0)) == (64, 128, 200)
+
+
+def test_a_strip_that_would_become_absurdly_large(tmp_path):
+    path = tmp_path / "strip.png"
+    Image.new("RGB", (1, 20_000)).save(path)
+    match = rf"^cannot read {path}: native would make 336 x 6720000 .* limit of 50,000,000"
+    with pytest.raises(ImageError, match=match):
+        load_img(path, min_dimension=336)
+    assert load_img(path, min_dimension=2).size == (2, 40_000)

@@ -1,190 +1,24 @@
-"""The `fcnkeras` command. Everything heavy is imported inside the command that needs it."""
+"""`fcnkeras experiments`: ten ways to feed a network, compared."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
-import logging
-import os
 import re
 import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    import keras
+from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
 
+if TYPE_CHECKING:
     from fcnkeras.data.records import Collection
     from fcnkeras.experiments import Settings
 
-app = typer.Typer(
-    help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
-    epilog="With FCNKERAS_TRACEBACK=1 in the environment an error shows where it comes from.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
 
-FAILED, INCOMPLETE, INTERRUPTED = 2, 3, 130
-
-
-def main() -> None:
-    """Runs the command line."""
-    app()
-
-
-@app.callback()
-def _options() -> None:
-    """Keeps `fcnkeras COMMAND` even while there is one command."""
-
-
-@contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Bad input ends with one sentence and exit code 2, not with a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if os.environ.get("FCNKERAS_TRACEBACK"):
-            raise
-        typer.echo(f"error: {_sentence(error)}", err=True)
-        raise typer.Exit(FAILED) from error
-    except KeyboardInterrupt as error:
-        typer.echo("interrupted: the same command goes on where it stopped", err=True)
-        raise typer.Exit(INTERRUPTED) from error
-
-
-def _sentence(error: Exception) -> str:
-    """An error in one line: the whole message if it is ours, else its beginning and where to look,
-    since it may as well be a fault of the program."""
-    if isinstance(error, OSError) and error.strerror:
-        name = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
-        return f"{error.strerror}{name}"
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
-    if _raised_by(error).startswith("fcnkeras."):
-        return " ".join(text.split())
-    first = text.splitlines()[0].strip()
-    return f"{first} ({type(error).__name__}; with FCNKERAS_TRACEBACK=1 it shows where)"
-
-
-def _raised_by(error: Exception) -> str:
-    """The module in which an error was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-
-
-def _import_keras() -> None:
-    """Imports Keras without TensorFlow's start-up lines on standard error, unless it fails."""
-    # It would warn of every new model's functions, as if one were traced anew all the time.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            import keras  # noqa: F401
-        except BaseException:
-            aside.seek(0)
-            os.write(kept, aside.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _numbers(text: str) -> list[int]:
-    """ "1,3-5" as [1, 3, 4, 5]."""
-    numbers: list[int] = []
-    for piece in text.split(","):
-        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", piece.strip())
-        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not span:
-            raise ValueError(f"--only takes numbers such as 1,3-5. Received: {text!r}")
-        numbers += span
-    return numbers
-
-
-def _make_folder(option: str, folder: Path) -> None:
-    """Makes a folder for results before the work begins, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"{option} must lead to a folder that can be written ({error.strerror}). "
-            f"Received: {folder}"
-        ) from error
-
-
-def _load_model(path: Path) -> keras.Model:
-    import keras
-
-    try:
-        model = keras.models.load_model(path, compile=False)
-    # What Keras raises depends on what is in the file instead.
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        LookupError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        # Of nested errors Keras tells the innermost last, behind the whole configuration.
-        text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
-        reason = text.splitlines()[0].split(". ")[0].rstrip(".")
-        raise ValueError(f"Keras cannot load a model from {path}: {reason}") from error
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{path} holds no model, but a {type(model).__name__}")
-    return model
-
-
-@app.command()
-def convert(
-    model: Annotated[Path, typer.Argument(help="A Keras classifier: .keras or .h5.")],
-    out: Annotated[Path, typer.Option(help="Where the new model is written (.keras).")],
-    pooling: Annotated[str, typer.Option(help="max, avg or none (the map itself).")] = "max",
-    pool_on: Annotated[str, typer.Option(help="logits or probabilities.")] = "logits",
-    window: Annotated[str, typer.Option(help="native or point.")] = "native",
-) -> None:
-    """Make a saved classifier fully convolutional, with a proof.
-
-    Example: fcnkeras convert model.keras --out fcn.keras
-    """
-    with _one_sentence():
-        if out.suffix != ".keras":
-            raise ValueError(f"--out must end in .keras. Received: {out}")
-        if not model.is_file():
-            raise ValueError(f"No such model file: {model}")
-        _make_folder("--out", out.parent)
-        _import_keras()
-        from fcnkeras.convert import plan_conversion, to_fcn
-        from fcnkeras.files import write_atomically
-
-        source = _load_model(model)
-        options: dict[str, Any] = {
-            "pooling": None if pooling == "none" else pooling,
-            "pool_on": pool_on,
-            "window": window,
-        }
-        typer.echo(plan_conversion(source, **options))
-        fcn = to_fcn(source, **options)
-        write_atomically(out, fcn.save)
-        proof = fcn.certificate
-        typer.echo(proof if proof else "free input size: there is no native size to compare at")
-        typer.echo(f"written: {out}")
-
-
-@app.command()
 def experiments(
     train: Annotated[Path | None, typer.Option(help="Folder of class folders to train on.")] = None,
     val: Annotated[
@@ -250,7 +84,7 @@ def experiments(
         "seed": seed,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
-    with _one_sentence():
+    with one_sentence():
         folders = {"train": train, "val": val, "test": test, "data": data}
         named = {key: folder for key, folder in folders.items() if folder is not None}
         # Keras tells of downloads on standard output, where only the JSON belongs.
@@ -276,8 +110,8 @@ def _compare(
     """Runs the experiments on the folders named, or on generated pictures; returns the rows of all
     and, in words, what could not be done."""
     _check_folders(named)
-    _make_folder("--out", out)
-    _import_keras()
+    make_folder("--out", out)
+    import_keras()
     from fcnkeras.console import ConsoleListener, make_console, results_table
     from fcnkeras.experiments import run_experiments
     from fcnkeras.report import write_experiment_report
@@ -349,3 +183,15 @@ def _read_parts(
     if set(named) == {"data"}:
         return {"": sources.split_parts(named["data"], seed=seed)}
     return {"": sources.folder_parts(**named, seed=seed)}
+
+
+def _numbers(text: str) -> list[int]:
+    """ "1,3-5" as [1, 3, 4, 5]."""
+    numbers: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", piece.strip())
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not span:
+            raise ValueError(f"--only takes numbers such as 1,3-5. Received: {text!r}")
+        numbers += span
+    return numbers

@@ -1,0 +1,23 @@
+"""The `fcnkeras` command. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import typer
+
+from fcnkeras.cli import convert, experiments, export
+
+app = typer.Typer(
+    help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
+    epilog="With FCNKERAS_TRACEBACK=1 in the environment an error shows where it comes from.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(convert.convert)
+app.command()(experiments.experiments)
+app.command()(export.export)
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
