@@ -22,7 +22,6 @@ FLOORS = {
     "fcnkeras.images": 0,
     "fcnkeras.loading": 0,
     "fcnkeras.data": 0,
-    "fcnkeras.masking": 0,
     "fcnkeras.layers": 0,
     "fcnkeras.convert": 0,
     "fcnkeras.export": 1,

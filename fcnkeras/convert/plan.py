@@ -265,7 +265,10 @@ def _no_vector(graph: Graph, ref: Ref, state: State) -> str:
         None,
     )
     if turns is None or state.form is Form.FLAT:
-        return f"The output of {name} is a {state.form.value} of shape {ref.shape}: {way_out}"
+        return (
+            f"The output of {name} is a {state.form.value} of shape {ref.shape}, where a vector is "
+            f"needed: {way_out}"
+        )
     return (
         f"Layer '{turns.layer.name}' ({type(turns.layer).__name__}) turns the map into a tensor "
         f"of shape {turns.outputs[0].shape}, whose places are lost: {way_out}"

@@ -1,0 +1,114 @@
+"""What does a conversion cost, against building the network that it converts?
+
+Builds `keras.applications.VGG16(weights=None)`, 138 million parameters, and makes it fully
+convolutional, proof included, several times in one process, one after the other. Goals: `to_fcn`
+takes no longer than the building, and the peak of memory stays under both models plus 10 %.
+
+Memory is measured in a process of its own, in which NumPy draws the weights: the generator of
+TensorFlow keeps memory of 1.5 times the model, in which a conversion would disappear.
+
+The columns of the CSV: run, build_seconds, convert_seconds, ratio (convert / build), models_mib
+(the weights of both), peak_mib (the most that the process held while converting, above what it held
+before building), peak_ratio (peak / models). Memory needs Linux, which lets a process reset its own
+peak; elsewhere its columns stay empty.
+
+    python benchmarks/conversion_cost.py [--network VGG16] [--runs 5] [--out FILE.csv]
+
+Exits with 1 if the median ratio is above 1, or the peak above 1.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from measuring import PeakMemory, run_child
+
+from fcnkeras import to_fcn
+from fcnkeras.files import write_csv
+
+CHILD = "--measure-memory"
+RESULT = Path(__file__).parent / "results" / "conversion_cost.csv"
+
+
+def measure_time(network: str) -> dict[str, Any]:
+    """One building and one conversion."""
+    keras.backend.clear_session()
+    gc.collect()
+    start = time.perf_counter()
+    model = getattr(keras.applications, network)(weights=None)
+    built = time.perf_counter()
+    to_fcn(model)
+    converted = time.perf_counter()
+    return {
+        "build_seconds": round(built - start, 3),
+        "convert_seconds": round(converted - built, 3),
+        "ratio": round((converted - built) / (built - start), 3),
+    }
+
+
+def measure_memory(network: str) -> dict[str, Any]:
+    """The peak of the first conversion in this process."""
+
+    def draw(self: Any, shape: Any, dtype: Any = None) -> Any:
+        values = np.random.default_rng(0).normal(0, 0.01, shape).astype(dtype or "float32")
+        return keras.ops.convert_to_tensor(values)
+
+    keras.initializers.GlorotUniform.__call__ = draw
+    with PeakMemory() as building:
+        model = getattr(keras.applications, network)(weights=None)
+    with PeakMemory() as converting:
+        fcn = to_fcn(model)
+    models = sum(np.prod(w.shape) * 4 for m in (model, fcn) for w in m.weights)
+    if building.before is None or converting.before is None or converting.bytes is None:
+        return {"models_mib": round(models / 2**20), "peak_mib": "", "peak_ratio": ""}
+    peak = converting.before - building.before + converting.bytes
+    return {
+        "models_mib": round(models / 2**20),
+        "peak_mib": round(peak / 2**20),
+        "peak_ratio": round(peak / models, 3),
+    }
+
+
+def warm_up() -> None:
+    """What the libraries load once belongs to neither side."""
+    to_fcn(keras.applications.MobileNetV2((96, 96, 3), weights=None))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="VGG16", help="a class of keras.applications")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
+    arguments = parser.parse_args()
+    memory = run_child(Path(__file__), [CHILD, arguments.network], timeout=600)
+    if "crash" in memory:
+        parser.exit(1, f"the process that measures memory {memory['crash']}\n")
+    warm_up()
+    rows = []
+    for run in range(1, arguments.runs + 1):
+        rows.append({"run": run, **measure_time(arguments.network), **memory})
+        print(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(arguments.out, rows, list(rows[0]))
+    ratio = statistics.median(row["ratio"] for row in rows)
+    peak = memory["peak_ratio"]
+    print(f"median ratio {ratio:.2f}; peak {peak or 'unknown'} of both models")
+    print(f"wrote {arguments.out}")
+    return 1 if ratio > 1 or (peak or 0) > 1.1 else 0
+
+
+if __name__ == "__main__":
+    if CHILD in sys.argv[1:2]:
+        warm_up()
+        Path(sys.argv[3]).write_text(json.dumps(measure_memory(sys.argv[2])))
+        sys.exit(0)
+    sys.exit(main())
