@@ -14,6 +14,7 @@ from keras import ops
 from fcnkeras.convert.forms import Form, Layout, State, pools_by
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, takes_training
 from fcnkeras.convert.plan import ConversionPlan
+from fcnkeras.convert.surgery import move_weights
 
 # Float32 rounding over the longest sums (25,088 products in VGG16's fc1) stays near 1e-6 of the
 # largest value, a graphics card may round products to 10 bits; half precision keeps 8 to 11 bits.
@@ -91,14 +92,15 @@ def certify(
     plan: ConversionPlan,
     states: Mapping[Ref, State],
     twins: Mapping[int, Any],
+    tensors: Mapping[Ref, keras.KerasTensor],
     fcn: keras.Model,
 ) -> Certificate:
     """Runs the source and the result on one picture of the native size, and compares.
 
-    Three comparisons: the maps that end the spatial part; every layer behind them with its twin,
-    fed with the source's own maps; and the outputs, where the plan says that they must be equal.
-    In the second the twins see the native window even where the finished model does not, so that
-    every weight is proven in every case.
+    Three comparisons: the maps that end the spatial part; every layer behind them with its twin;
+    and the outputs, where the plan says that they must be equal. `tensors` are the result's own,
+    by what they are in the source. Where its windows are not the native one, the twins are run
+    once more on the source's maps, so that every weight is proven in every case.
 
     Raises:
         ConversionError: something differs, or is not finite, or a weight is left over.
@@ -110,7 +112,12 @@ def certify(
     ends = [call.inputs[0] for call in head if states[call.inputs[0]].form is Form.MAP]
     maps = list(dict.fromkeys(ends))
     theirs, their_outputs = _source_values(model, graph, maps, head, picture)
-    our_maps, our_outputs = _result_values(fcn, len(maps), picture)
+    shown = [call.outputs[0] for call in head if states[call.outputs[0]].form is Form.VECTOR]
+    native = plan.window == "native"
+    if native:  # an activation behind the pooling is compared as the output
+        shown = [ref for ref in shown if ref in tensors]
+    probed = {ref: tensors[ref] for ref in shown} if native else {}
+    our_maps, ours, our_outputs = _result_values(fcn, len(maps), probed, picture)
     their_maps = [_channels_last(theirs[ref], layout) for ref in maps]
     half = any(ref.dtype in ("float16", "bfloat16") for ref in theirs)
     compare = _Comparison(HALF_TOLERANCE if half else TOLERANCE)
@@ -118,9 +125,10 @@ def certify(
         producer = graph.producer(ref)
         compare(producer.layer.name if producer else "the input", their_map, our_map)
     linear = plan.linear_layers(graph)
-    ours = run(Graph(maps, calls=head), their_maps, _calls_twin(states, twins))
+    if not native:
+        ours = run(Graph(maps, calls=head), their_maps, _calls_twin(states, twins))
     for call in head:
-        if states[call.outputs[0]].form is Form.VECTOR:
+        if call.outputs[0] in shown:
             value = theirs[call.outputs[0]]
             if id(call.layer) in linear:
                 value = _linear(call)(theirs[call.inputs[0]])
@@ -158,12 +166,17 @@ def _source_values(
     return {ref: values[ref] for ref in refs}, outputs
 
 
-def _result_values(fcn: keras.Model, count: int, picture: Any) -> tuple[list[Any], list[Any]]:
-    """The maps at the end of the result's spatial part, and its outputs, in one pass."""
+def _result_values(
+    fcn: keras.Model, count: int, probed: Mapping[Ref, keras.KerasTensor], picture: Any
+) -> tuple[list[Any], dict[Ref, Any], list[Any]]:
+    """The maps at the end of the result's spatial part, the values of its tensors `probed`, and
+    its outputs, in one pass."""
     names = [f"features_{number + 1}" if number else "features" for number in range(count)]
     maps = [fcn.get_layer(name).output for name in names]
-    values = keras.Model(fcn.inputs, [*maps, *fcn.outputs])([picture], training=False)
-    return values[:count], values[count:]
+    wanted = [*maps, *probed.values(), *fcn.outputs]
+    values = keras.Model(fcn.inputs, wanted)([picture], training=False)
+    vectors = dict(zip(probed, values[count:], strict=False))
+    return values[:count], vectors, values[count + len(probed) :]
 
 
 def _channels_last(values: Any, layout: Layout) -> Any:
@@ -194,9 +207,11 @@ def _parameters(model: keras.Model, graph: Graph, fcn: keras.Model) -> int:
 def _linear(call: Call) -> Any:
     """The layer without its activation: a softmax near 0 or 1 would hide a difference."""
     layer = call.layer
-    twin = type(layer).from_config({**layer.get_config(), "activation": "linear"})
+    config = {**layer.get_config(), "activation": "linear"}
+    config |= {key: "zeros" for key in config if key.endswith("_initializer")}  # drawing is slow
+    twin = type(layer).from_config(config)
     twin.build(call.inputs[0].shape)
-    twin.set_weights(layer.get_weights())
+    move_weights([layer], {id(layer): twin})
     return twin
 
 

@@ -75,10 +75,10 @@ def to_fcn(
     graph = trace(model)
     plan, states = plan_graph(model.name, graph, pooling=pooling, pool_on=pool_on, window=window)
     twins = _make_twins(graph, plan)
-    fcn = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
+    fcn, tensors = _assemble(graph, plan, states, twins, name or f"{model.name}_fcn")
     _move_weights(graph, plan, twins)
     if verify:
-        fcn.certificate = certify(model, graph, plan, states, twins, fcn)
+        fcn.certificate = certify(model, graph, plan, states, twins, tensors, fcn)
     return fcn
 
 
@@ -121,7 +121,9 @@ def _assemble(
     states: Mapping[Ref, State],
     twins: Mapping[int, Any],
     name: str,
-) -> keras.Model:
+) -> tuple[keras.Model, dict[Ref, Any]]:
+    """The new model, and what became of every tensor of the source except the outputs of
+    activations that come behind the pooling."""
     source, layout = graph.inputs[0], Layout(plan.data_format)
     shape = layout.shape(None, (None, None), source.shape[layout.channel])
     picture = keras.Input(shape[1:], dtype=source.dtype, name="picture")
@@ -161,7 +163,10 @@ def _assemble(
             )
         outputs.append(_pool(values[ref], activation, plan, f"pooled{suffix}"))
     outputs = keras.tree.pack_sequence_as(graph.structure, outputs)
-    return FullyConvolutional(picture, outputs, name=name)
+    for call in last:
+        if call is not None:
+            del values[call.outputs[0]]
+    return FullyConvolutional(picture, outputs, name=name), values
 
 
 def _features(values: Any, layout: Layout, count: int) -> Any:
