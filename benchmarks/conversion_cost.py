@@ -118,7 +118,8 @@ def main() -> int:
         for process in dict.fromkeys(row["process"] for row in rows)
     }
     peak = memory["peak_ratio"]
-    print(f"median ratio {", ".join(f"{process} {ratio:.2f}" for process, ratio in ratios.items())}; peak {peak or 'unknown'} of both models")
+    told = ", ".join(f"{process} {ratio:.2f}" for process, ratio in ratios.items())
+    print(f"median ratio: {told}; peak {peak or 'unknown'} of both models")
     print(f"wrote {arguments.out}")
     return 1 if ratios["fresh"] > 1 or (peak or 0) > 1.1 else 0
 

@@ -329,3 +329,38 @@ def _window_means(values: Any, axis: int, places: Any, window: int) -> Any:
     shape[axis] = -1
     total = ops.take(sums, last, axis=axis) - ops.take(sums, first, axis=axis)
     return total / ops.reshape(width, shape)
+
+
+@keras.saving.register_keras_serializable("fcnkeras")
+class Im2colConv2D(keras.layers.Conv2D):
+    """A convolution as one matrix product over gathered windows, for kernels as large as a map.
+
+    What a Dense layer behind a Flatten becomes. A processor's convolution first rearranges the
+    whole kernel, 411 MB for VGG16's fc1, at every call; a matrix product reads it once as it is
+    (`benchmarks/window_product.py`).
+
+    Padding must be "valid", without dilation or groups, channels last.
+
+    Source: Chellapilla, Puri, Simard, "High Performance Convolutional Neural Networks for Document
+    Processing", 2006.
+    """
+
+    def __init__(self, filters: int, kernel_size: Any, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, **kwargs)
+        form = (self.padding, self.data_format, self.dilation_rate, self.groups)
+        if form != ("valid", "channels_last", (1, 1), 1):
+            raise ValueError(
+                "Im2colConv2D needs padding 'valid', channels last, no dilation and one group. "
+                f"Received: {form}"
+            )
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        (height, width), (down, right) = self.kernel_size, self.strides
+        windows = [
+            # To the end less what the kernel's later cells need; plain slices know no size.
+            inputs[:, y : (y - height + 1) or None : down, x : (x - width + 1) or None : right]
+            for y in range(height)
+            for x in range(width)
+        ]
+        rows = ops.concatenate(windows, axis=-1)
+        return ops.matmul(rows, ops.reshape(kernel, (-1, self.filters)))

@@ -14,7 +14,7 @@ from fcnkeras.convert.forms import Form, Layout, State, Step
 from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
 from fcnkeras.convert.plan import ConversionPlan, plan_graph
 from fcnkeras.convert.surgery import made_anew, move_weights, unique_names
-from fcnkeras.layers import NativeWindow, SamePlaces
+from fcnkeras.layers import Im2colConv2D, NativeWindow, SamePlaces
 
 # Names of the layers that a conversion adds, by which they are found again.
 _ADDED = re.compile(r"(picture|native_window|features|pooled)(_\d+)?")
@@ -103,6 +103,8 @@ def _make_twin(layer: Any, step: Step, name: str, *, linear: bool) -> Any:
         kind = getattr(layers, step.becomes)
         shared: tuple[str, ...] = ("dtype", "trainable")
         if step.becomes == "Conv2D":
+            if step.config["kernel_size"] != (1, 1):
+                kind = Im2colConv2D
             shared += ("use_bias", "activation", "activity_regularizer", "kernel_", "bias_")
         config = {key: value for key, value in config.items() if key.startswith(shared)}
     config |= {**step.config, "name": name}
