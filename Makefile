@@ -27,4 +27,6 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/conversion_parity.py
 	$(PYTHON) benchmarks/conversion_sweep.py
 	$(PYTHON) benchmarks/conversion_cost.py
+	$(PYTHON) benchmarks/window_product.py
+	$(PYTHON) benchmarks/dense_vs_sliding.py
 	$(PYTHON) benchmarks/demo.py

@@ -10,9 +10,10 @@ import keras
 from keras import layers
 
 from fcnkeras.convert.graph import Call, run, trace
+from fcnkeras.layers import Im2colConv2D
 
 # One output of these is the sum of as many products as one output channel's kernel has weights.
-_KERNELS = (layers.Conv2D, layers.Dense)
+_KERNELS = (layers.Conv2D, layers.Dense, Im2colConv2D)
 
 
 def multiplications(model: keras.Model, height: int, width: int) -> int:
