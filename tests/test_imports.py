@@ -22,12 +22,15 @@ FLOORS = {
     "fcnkeras.images": 0,
     "fcnkeras.loading": 0,
     "fcnkeras.data": 0,
+    "fcnkeras.encoding": 0,
+    "fcnkeras.buckets": 0,
     "fcnkeras.layers": 0,
     "fcnkeras.convert": 0,
     "fcnkeras.export": 1,
     "fcnkeras.models": 1,
     "fcnkeras.tasks": 1,
     "fcnkeras.batching": 1,
+    "fcnkeras.augment": 1,
     "fcnkeras.training": 2,
     "fcnkeras.explain": 2,
     "fcnkeras.scoring": 2,
@@ -47,6 +50,8 @@ WITHOUT_KERAS = (
     "feeders",
     "loading",
     "data",
+    "encoding",
+    "buckets",
 )
 ROOF = 4
 BACKENDS = {"keras", "tensorflow", "jax", "torch", "keras_hub"}
