@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from fcnkeras.batching import GRAIN, FedPictures, picture_errors
+from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.data.records import Collection, Record
 from fcnkeras.feeders import FEEDERS
 from fcnkeras.images import ImageError
@@ -28,13 +26,6 @@ SIZES = SIZES[:23]
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return galleries.solid(tmp_path_factory.mktemp("solid"), SIZES)
-
-
-def landscapes(folder: Path, count: int, widest: int, seed: int = 0) -> Collection:
-    """Pictures 64 high and 64 to `widest` wide, evenly spread, in a random order."""
-    widths = [round(width) for width in np.linspace(64, widest, count)]
-    random.Random(seed).shuffle(widths)
-    return galleries.solid(folder, [(width, 64) for width in widths])
 
 
 def labels_of_epoch(data: FedPictures) -> list[int]:
@@ -180,57 +171,92 @@ def test_the_mask_is_the_area_of_the_picture(tmp_path: Path) -> None:
 
 
 def test_native_pictures_stand_at_the_top_left(tmp_path: Path) -> None:
-    data = FedPictures(galleries.solid(tmp_path, [(20, 20), (30, 20)]), "native", SIZE)
+    pictures = galleries.solid(tmp_path, [(20, 20), (30, 20)])
+    data = FedPictures(pictures, "native", SIZE, max_shapes=1)
     (batch, mask), labels = data[0]
-    # 24 pixels are padded to the next of 16 * 1.125 ** n: 18, 20.25, 22.8, 25.6.
-    assert batch.shape == (2, 16, 26, 3)
+    assert batch.shape == (2, 16, 24, 3)
     square, wide = batch[list(labels).index(0)], batch[list(labels).index(1)]
     np.testing.assert_array_equal(square[:, :16], np.broadcast_to(galleries.colour(0), (16, 16, 3)))
-    np.testing.assert_array_equal(wide[:, :24], np.broadcast_to(galleries.colour(1), (16, 24, 3)))
+    np.testing.assert_array_equal(wide, np.broadcast_to(galleries.colour(1), (16, 24, 3)))
     assert not square[:, 16:].any()
-    assert not wide[:, 24:].any()
     assert mask.sum() == 16 * 16 + 16 * 24
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_padding_is_bounded(tmp_path: Path, shuffle: bool) -> None:
-    """Short sides get none, long sides less than a step beyond the batch's longest; and a batch's
-    longest is at most a step beyond the shortest of the next."""
-    pictures = landscapes(tmp_path, 200, 192)  # 1:1 to 3:1
-    data = FedPictures(pictures, "native", 64, batch=8, shuffle=shuffle)
-    for _ in range(3):
-        spans, padded, real = [], 0, 0
-        for i in range(len(data)):
-            (batch, mask), _ = data[i]
-            long = mask.any(axis=1).sum(axis=1)
-            assert batch.shape[1] == 64
-            assert long.max() <= batch.shape[2] <= np.ceil(long.max() * GRAIN)
-            spans.append((long.min(), long.max()))
-            padded, real = padded + mask.size, real + mask.sum()
-        spans.sort(key=sum)
-        for (_, longest), (shortest, _) in itertools.pairwise(spans):
-            assert longest <= np.ceil(GRAIN * shortest)
-        # So many pictures fill every aspect: in all no more is padded than a step.
-        assert real < padded < GRAIN * real
-        data.on_epoch_end()
-    # Negative control: in the order of the files the batches hold all aspects.
-    sides = np.array([_size(record)[0] for record in pictures.records])
-    assert sum(8 * sides[i : i + 8].max() for i in range(0, 200, 8)) > 1.3 * sides.sum()
+VARIED = [(64 + 4 * i, 64) for i in range(30)] + [(64, 64 + 4 * i) for i in range(30)]
 
 
-def _size(record: Record) -> tuple[int, int]:
-    with Image.open(record.path) as picture:
-        return picture.size
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return galleries.solid(tmp_path_factory.mktemp("varied"), VARIED)
 
 
-def test_few_shapes(tmp_path: Path) -> None:
-    sizes = [(64 + 4 * i, 64) for i in range(60)] + [(64, 64 + 4 * i) for i in range(60)]
-    data = FedPictures(galleries.solid(tmp_path, sizes), "native", 64, batch=1)
-    # 1:1 to 4.69:1 needs ceil(log(4.69) / log(1.125)) = 14 steps each way, and the square.
-    assert len(data.shapes) <= 2 * 14 + 1
-    assert len({_size(record) for record in data.records}) == 119
-    assert {min(shape[1:]) for shape in data.shapes} == {64}
-    assert {(data[i][0][0].shape[1:3]) for i in range(len(data))} == {s[1:] for s in data.shapes}
+@pytest.mark.parametrize("most", [1, 5])
+def test_shapes_are_few_and_the_report_tells_what_they_add(varied: Collection, most: int) -> None:
+    data = FedPictures(varied, "native", 64, batch=8, max_shapes=most, shuffle=True)
+    sides, real = {}, {}
+    for i in range(len(data)):
+        (batch, mask), _ = data[i]
+        shape = batch.shape[1:3]
+        sides[shape] = [*sides.get(shape, []), len(batch)]
+        real[shape] = real.get(shape, 0) + mask.sum()
+        assert min(shape) == 64 or most == 1  # of one shape, both sides are long
+    assert len(sides) == len(data.report()) == most
+    for bucket in data.report():
+        shape = bucket.height, bucket.width
+        assert sum(sides[shape]) == bucket.count
+        assert len(sides[shape]) == bucket.batches
+        assert max(sides[shape]) == bucket.batch
+        pixels = bucket.count * bucket.height * bucket.width
+        assert bucket.padding == pytest.approx(1 - real[shape] / pixels)
+        assert bucket.distortion < 0.01  # the rounding of the long side to whole pixels
+
+
+def test_more_shapes_pad_less(varied: Collection) -> None:
+    padded = []
+    for most in (1, 2, 4, 8):
+        report = FedPictures(varied, "native", 64, max_shapes=most).report()
+        pixels = [bucket.count * bucket.height * bucket.width for bucket in report]
+        padding = [bucket.padding for bucket in report]
+        padded.append(np.average(padding, weights=pixels))
+    # Alone: 64 x 64 to 64 x 180, of 180 x 180; the mean side is 122, so 1 - 64 * 122 / 180 ** 2.
+    assert padded[0] == pytest.approx(1 - 64 * 122 / 180**2)
+    assert padded[0] > 2 * padded[1] > 3 * padded[2] > 4 * padded[3]
+    assert padded[3] < 0.12
+
+
+def test_pictures_bent_to_their_shape_have_no_padding(varied: Collection) -> None:
+    data = FedPictures(varied, "native", 64, batch=8, distortion=0.1, max_shapes=12)
+    assert len(data.shapes) <= 12
+    bent = 0.0
+    for i in range(len(data)):
+        (batch, mask), labels = data[i]
+        assert mask.all()
+        np.testing.assert_allclose(batch[:, 60, 60], [galleries.colour(i) for i in labels], atol=1)
+        for label in labels:
+            width, height = VARIED[label]
+            across, down = batch.shape[2] / width, batch.shape[1] / height
+            bent = max(bent, across / down - 1, down / across - 1)
+    assert bent == pytest.approx(max(bucket.most_distorted for bucket in data.report()))
+    assert 0.05 < bent < 0.11  # 0.1 and the rounding of 64 pixels
+    assert all(bucket.padding == 0 for bucket in data.report())
+
+
+@pytest.mark.parametrize("feeder", FEEDERS)
+def test_batches_keep_to_the_budget_of_pixels(pictures: Collection, feeder: str) -> None:
+    budget = 5 * SIZE * SIZE
+    data = FedPictures(pictures, feeder, SIZE, batch=4, pixels=budget, shuffle=True)
+    most: dict[tuple[int, ...], int] = {}
+    for i in range(len(data)):
+        inputs = data[i][0]
+        batch = inputs[0] if feeder in ("pad", "native") else inputs
+        shape = batch.shape[1:-1]
+        most[shape] = max(len(batch), most.get(shape, 0))
+    counts = {(b.crops, b.height, b.width)[feeder != "multicrop" :]: b for b in data.report()}
+    for shape, count in most.items():
+        assert count == max(1, min(4, budget // int(np.prod(shape)), counts[shape].count))
+    assert sorted(data.order) == list(range(23))
+    if feeder in ("multicrop", "native"):  # 5:1 alone, all three squares in one
+        assert {1, 3} <= set(most.values())
 
 
 def test_multicrop_batches_have_one_number_of_crops(tmp_path: Path) -> None:
@@ -262,21 +288,16 @@ def test_shapes_that_keras_has_not_seen_first(tmp_path: Path, feeder: str) -> No
             model.predict(Unsorted(pictures, feeder, SIZE, batch=2), verbose=0)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_shapes_are_the_same_in_every_epoch(tmp_path: Path, seed: int) -> None:
-    """Keras on TensorFlow fixes the free axes in the first epoch. Two steps of long sides here, so
-    near that batches of pictures in a random order would show one of them or both."""
-    pictures = galleries.solid(tmp_path, [(76, 64), (78, 64), (82, 64), (84, 64)])
-    data = FedPictures(pictures, "native", 32, batch=2, shuffle=True, seed=seed)
-    shapes, orders = [], set()
-    for epoch in range(10):
+def test_shapes_are_the_same_in_every_epoch(varied: Collection) -> None:
+    """Keras on TensorFlow fixes the free axes in the first epoch."""
+    data = FedPictures(varied, "native", 32, batch=4, shuffle=True, seed=3)
+    sizes, orders = [], set()
+    for epoch in range(5):
         data.start_at(epoch)
-        shapes.append(data.shapes)
+        sizes.append(sorted(data[i][0][0].shape for i in range(len(data))))
         orders.add(tuple(data.order))
-    assert shapes == [[(1, 32, 40), (1, 32, 46)]] * 10  # 32 * 1.125 ** 2 and 3, by hand
-    assert len(orders) > 3
-    data.start_at(0)
-    assert [sorted(epoch) for epoch in Recorder().record(data, 4)] == [[0, 1, 2, 3]] * 4
+    assert sizes == [sizes[0]] * 5
+    assert len(orders) == 5
 
 
 @pytest.mark.parametrize("feeder", FEEDERS)
@@ -302,9 +323,9 @@ def test_flips_mirror_the_picture_with_its_mask(tmp_path: Path, feeder: str) -> 
             for a, b in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(a, np.flip(b, axis))
     assert 8 <= mirrored <= 32  # 40 throws of a coin, and the seed is fixed
-    before = flipped._mirrored.tolist()
+    before = flipped._plan.mirrored.tolist()
     flipped.on_epoch_end()
-    assert flipped._mirrored.tolist() != before
+    assert flipped._plan.mirrored.tolist() != before
 
 
 def test_cache_is_bounded_and_changes_nothing(pictures: Collection) -> None:
@@ -343,6 +364,12 @@ def test_wrong_arguments(pictures: Collection) -> None:
         FedPictures(pictures, "stretch", SIZE)
     with pytest.raises(ValueError, match="size must be a positive int, got 0"):
         FedPictures(pictures, "squash", 0)
+    with pytest.raises(ValueError, match=r"`pixels` must be at least 1\. Received: 0"):
+        FedPictures(pictures, "squash", SIZE, pixels=0)
+    with pytest.raises(ValueError, match="at least 1 shape, got 0"):
+        FedPictures(pictures, "native", SIZE, max_shapes=0)
+    with pytest.raises(ValueError, match=r"raise distortion, or take at least \d+ shapes"):
+        FedPictures(pictures, "native", SIZE, max_shapes=1, distortion=0.1)
 
 
 def test_forgotten_pictures_are_fed_again(pictures: Collection) -> None:

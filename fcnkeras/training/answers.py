@@ -21,9 +21,7 @@ def predict_timed(fed: keras.Model, data: FedPictures) -> tuple[np.ndarray, floa
     start = time.perf_counter()
     rows = fed.predict(data, verbose=0)
     seconds = time.perf_counter() - start
-    probabilities = np.empty_like(rows)
-    probabilities[data.order] = rows
-    return probabilities, seconds
+    return data.in_order(rows), seconds
 
 
 def write_predictions(folder: Path, test: Collection, probabilities: np.ndarray) -> int:
@@ -56,7 +54,7 @@ def write_maps(
         arrays |= {
             f"picture_{k}": crops[best],
             f"map_{k}": scores[best],
-            f"label_{k}": data.labels[index],
+            f"label_{k}": data.records[index].targets["class"],
             f"predicted_{k}": probabilities[index].argmax(),
             f"file_{k}": str(data.records[index].path),
         }
