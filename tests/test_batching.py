@@ -87,20 +87,20 @@ def test_every_picture_once_in_every_epoch(pictures: Collection, feeder: str, se
         data.on_epoch_end()
 
 
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("feeder", FEEDERS)
 def test_fit_sees_every_picture_once_with_threads(
-    pictures: Collection, feeder: str, workers: int
+    pictures: Collection, feeder: str, workers: int, seed: int
 ) -> None:
-    data = FedPictures(pictures, feeder, SIZE, batch=4, shuffle=True, seed=5)
-    data.workers = workers
+    options = {"batch": 4, "shuffle": True, "seed": seed, "workers": workers}
+    data = FedPictures(pictures, feeder, SIZE, **options)
     epochs = Recorder().record(data, 3)
     for seen in epochs:
         assert sorted(seen) == list(range(23))
     assert epochs[0] != epochs[1] != epochs[2]
     # Epoch 2 of a run that goes on is epoch 2 of the run that was not interrupted.
-    again = FedPictures(pictures, feeder, SIZE, batch=4, shuffle=True, seed=5)
-    again.workers = workers
+    again = FedPictures(pictures, feeder, SIZE, **options)
     again.start_at(2)
     assert Recorder().record(again, 3, initial=2) == [epochs[2]]
 
@@ -124,8 +124,7 @@ def test_order_is_of_the_seed_and_the_epoch(pictures: Collection, feeder: str) -
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("feeder", FEEDERS)
 def test_order_leads_from_rows_to_records(pictures: Collection, feeder: str, workers: int) -> None:
-    data = FedPictures(pictures, feeder, SIZE, batch=4)
-    data.workers = workers
+    data = FedPictures(pictures, feeder, SIZE, batch=4, workers=workers)
     rows = mean_colour(feeder).predict(data, verbose=0)
     colours = np.array([galleries.colour(i) for i in range(23)], "float32")
     np.testing.assert_allclose(rows, colours[data.order], atol=0.01)
