@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class NetworkSpec:
         blocks: the last layer of each block, from the picture up; "the first n blocks" means every
             layer up to `blocks[n - 1]`.
         weights: what `weights="imagenet"` stands for; the small network has weights of its own.
+        levels: the layers whose maps a multi-level head reads, from the picture up: the output of
+            every residual block; by default `blocks`.
     """
 
     name: str
@@ -32,6 +35,10 @@ class NetworkSpec:
     skip: str
     blocks: tuple[str, ...]
     weights: str = "imagenet"
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", self.levels or self.blocks)
 
     @property
     def constructor(self) -> Callable[..., Any]:
@@ -62,6 +69,11 @@ SPECS = {
                 "conv3_block4_out",
                 "conv4_block6_out",
                 "conv5_block3_out",
+            ),
+            levels=tuple(
+                f"conv{stage}_block{block}_out"
+                for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
+                for block in range(1, blocks + 1)
             ),
         ),
         NetworkSpec(
@@ -103,6 +115,14 @@ SPECS = {
                 "block_15_add",
                 "out_relu",
             ),
+            levels=(
+                "expanded_conv_project_BN",
+                # Where a block changes stride or channels, nothing is added.
+                *(
+                    f"block_{n}_{'project_BN' if n in (1, 3, 6, 10, 13, 16) else 'add'}"
+                    for n in range(1, 17)
+                ),
+            ),
         ),
         NetworkSpec(
             "AlexNet",
@@ -135,3 +155,18 @@ def get_spec(name: str) -> NetworkSpec:
     if name.lower() not in by_lower:
         raise ValueError(f"Unknown network: {name!r}. Known: {', '.join(SPECS)}")
     return by_lower[name.lower()]
+
+
+def spec_of(model: Any) -> NetworkSpec | None:
+    """The spec of the network that a model is, by its name as constructors and `to_fcn` give it.
+
+    Args:
+        model: a `keras.Model`, with a head or without.
+
+    Returns:
+        The spec, or None if the name is none of theirs.
+    """
+    # Keras adds width and size to MobileNetV2's name.
+    name = re.sub(r"(_fcn|_[\d.]+_(\d+|None)|_without_top_\d+|_features)+$", "", model.name)
+    by_lower = {key.lower(): spec for key, spec in SPECS.items()}
+    return by_lower.get(name.replace("_", "").lower())
