@@ -27,7 +27,8 @@ from fcnkeras.models.skip import add_skip_connection
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.metrics import wilson_interval
 from fcnkeras.training.answers import predict_timed, write_maps, write_predictions
-from fcnkeras.training.finetune import best_epoch, finetune, freeze_blocks
+from fcnkeras.training.finetune import best_epoch, finetune
+from fcnkeras.training.freezing import freeze_blocks
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,7 @@ def _run(
         "training_seconds": sum(row["seconds"] for row in history),
     }
     write_json(folder / "result.json", row)
-    for name in ("state.npz", "best.weights.h5"):
+    for name in ("state.npz", "best.npz"):
         (folder / name).unlink(missing_ok=True)
     for pictures in data.values():
         pictures.forget()

@@ -18,8 +18,9 @@ from keras import layers
 from fcnkeras.batching import FedPictures
 from fcnkeras.data.records import read_class_folders
 from fcnkeras.images import ImageError
-from fcnkeras.training import finetune as module
-from fcnkeras.training.finetune import best_epoch, finetune, freeze_blocks
+from fcnkeras.training import callbacks as module
+from fcnkeras.training.finetune import best_epoch, finetune
+from fcnkeras.training.freezing import freeze_blocks
 
 # Keras' own reading of TensorFlow's variables, under NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -89,7 +90,16 @@ def test_history_and_progress(folder: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [{key: float(value) for key, value in row.items()} for row in rows] == history
     assert sorted(history[0]) == sorted(
-        ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+        [
+            "epoch",
+            "stage",
+            "loss",
+            "accuracy",
+            "val_loss",
+            "val_accuracy",
+            "learning_rate",
+            "seconds",
+        ]
     )
     # 18 pictures in batches of 4: five batches an epoch.
     assert [done for done, _, logs in told if not logs] == list(range(1, 5 * EPOCHS + 1))
@@ -168,7 +178,7 @@ def test_an_epoch_that_was_logged_and_not_saved_is_run_again(
     savez, calls = np.savez, []
 
     def half_a_file(path: Path, *args: Any, **kwargs: Any) -> None:
-        calls.append(path)
+        calls.extend([path] if path.name.endswith("state.npz") else [])
         if len(calls) == 3:
             path.write_bytes(b"half")
             raise Killed
@@ -182,7 +192,7 @@ def test_an_epoch_that_was_logged_and_not_saved_is_run_again(
     logged = (tmp_path / "history.csv").read_text().splitlines()
     assert len(logged) == 1 + 3
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "best.weights.h5",
+        "best.npz",
         "history.csv",
         "state.npz",
     ]
@@ -200,7 +210,7 @@ def test_a_finished_run_is_not_run_again(folder: Path, tmp_path: Path, undisturb
         tell = kill_at(1)
 
 
-@pytest.mark.parametrize("lost", ["history.csv", "best.weights.h5"])
+@pytest.mark.parametrize("lost", ["history.csv", "best.npz"])
 def test_a_run_that_lost_a_file_begins_anew(folder: Path, tmp_path: Path, lost: str) -> None:
     model, train, val = make(folder)
     finetune(model, train, val, tmp_path, **(SETTINGS | {"epochs": 2}))
