@@ -24,6 +24,7 @@ FLOORS = {
     "fcnkeras.data": 0,
     "fcnkeras.encoding": 0,
     "fcnkeras.buckets": 0,
+    "fcnkeras.masking": 0,
     "fcnkeras.layers": 0,
     "fcnkeras.convert": 0,
     "fcnkeras.export": 1,

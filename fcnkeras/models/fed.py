@@ -9,10 +9,13 @@ from keras import layers
 
 from fcnkeras.feeders import MASKED, get_feeder
 from fcnkeras.layers import CropsToBatch, MaskedGlobalPooling2D, PoolCrops
+from fcnkeras.models.exact import exact_masks
 from fcnkeras.models.structure import map_window
 
+MASKS = ("fast", "exact")
 
-def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
+
+def fed_model(fcn: keras.Model, feeder: str, mask: str = "fast") -> keras.Model:
     """Wraps a fully convolutional model so that it takes what `fcnkeras.batching` yields.
 
     Args:
@@ -21,15 +24,27 @@ def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
             real pixels, which reaches the pooling; "multicrop" takes
             (batch, crops, height, width, 3) and joins the crops as the model joins its places,
             before the output activation where the model pools logits.
+        mask: how padding is kept out, for "pad" and "native". "fast": places that saw mostly
+            padding do not count in the pooling; those at the border of the picture still saw
+            some. "exact", for "native" only: each picture of a batch gets what it gets alone, to
+            float rounding, for a little more time; see `fcnkeras.models.exact.exact_masks`.
 
     Returns:
         A model that shares every layer and weight with `fcn`: training one trains both.
 
     Raises:
-        ValueError: no such feeder, a channels-first model, more than one output, or a model that
-            does not pool its map.
+        ValueError: no such feeder or mask, "exact" for "pad", a channels-first model, more than
+            one output, or a model that does not pool its map.
+        ConversionError: a layer has no exact mask.
     """
     get_feeder(feeder)  # raises for an unknown name
+    if mask not in MASKS:
+        raise ValueError(f"`mask` must be one of {MASKS}. Received: {mask!r}")
+    if mask == "exact" and feeder == "pad":
+        raise ValueError(
+            'An exact mask gives what the picture gives alone, and "pad" makes it smaller than the '
+            'network\'s window. Feed "native" pictures, or take the fast mask.'
+        )
     if fcn.input.shape[-1] is None:
         raise ValueError(
             f"A channels-last model is needed, as feeders give pictures. Model '{fcn.name}' takes "
@@ -40,7 +55,7 @@ def fed_model(fcn: keras.Model, feeder: str) -> keras.Model:
             f"A model with one output is needed. Model '{fcn.name}' has {len(fcn.outputs)}"
         )
     if feeder in MASKED:
-        return _with_mask(fcn)
+        return exact_masks(fcn) if mask == "exact" else _with_mask(fcn)
     if feeder == "multicrop":
         return _with_crops(fcn)
     return fcn

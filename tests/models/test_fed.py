@@ -94,7 +94,23 @@ def test_training_the_wrapper_trains_the_network(model, feeder):
     assert all(np.abs(a - b).max() > 0 for a, b in zip(before, fcn.get_weights(), strict=True))
 
 
+def test_exact_masks_are_for_native_pictures(model):
+    fcn = to_fcn(model)
+    pictures = networks.random_pictures(1, 26, 24)
+    wide = np.pad(pictures, ((0, 0), (0, 0), (0, 30), (0, 0)), constant_values=9)
+    mask = np.zeros((1, 26, 54), bool)
+    mask[:, :, :24] = True
+    exact = fed_model(fcn, "native", mask="exact")
+    assert networks.difference(exact([wide, mask]), fcn(pictures)) < 1e-5
+    for feeder in ("squash", "crop"):  # nothing to mask
+        assert fed_model(fcn, feeder, mask="exact") is fcn
+
+
 def test_refusals(model):
+    with pytest.raises(ValueError, match=r"`mask` must be one of .* Received: 'exactly'"):
+        fed_model(to_fcn(model), "native", mask="exactly")
+    with pytest.raises(ValueError, match=r'"pad" makes it smaller .* Feed "native" pictures'):
+        fed_model(to_fcn(model), "pad", mask="exact")
     with pytest.raises(ValueError, match="got 'padd'"):
         fed_model(to_fcn(model), "padd")
     with pytest.raises(ValueError, match="does not pool its map: convert it with pooling"):
