@@ -33,6 +33,7 @@ from fcnkeras.masking import (
 from fcnkeras.models.reach import (
     BORDERS,
     WINDOWS,
+    has_own_function,
     is_cellwise,
     on_channels,
     pools_map,
@@ -161,6 +162,8 @@ class _Builder:
         self, call: Call, args: Sequence[Any], kwargs: dict[str, Any], given: list[_Extent]
     ) -> tuple[Any, _Extent | None]:
         layer, kind = call.layer, type(call.layer)
+        if has_own_function(layer):
+            raise _no_rule(call, "calls a function that may read more than one cell of the map")
         rule: Callable[..., tuple[Any, _Extent | None]] | None = None
         if kind in WINDOWS:
             rule = self._window
@@ -283,8 +286,7 @@ class _Builder:
     ) -> tuple[Any, None]:
         mode = pools_by(call.layer)
         assert mode is not None
-        name = f"masked_{call.layer.name}"
-        pool = OwnGlobalPooling2D(mode, call.layer.keepdims, name=name, dtype=values.dtype)
+        pool = OwnGlobalPooling2D(mode, call.layer.keepdims, dtype=call.outputs[0].dtype)
         return pool([values, self.own_cells(values, extent)]), None
 
     def _match(

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from fcnkeras.convert.forms import ACTIVATION_OPS, op_name, pools_by
+from fcnkeras.convert.forms import ACTIVATION_OPS, POOLS, op_name, pools_by
 from fcnkeras.convert.graph import Call
 from fcnkeras.layers import LocalResponseNormalization, NativeWindow, Preprocessing
 
@@ -70,12 +70,18 @@ def window_of(layer: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (rows, columns), tuple(layer.strides)
 
 
+def has_own_function(layer: Any) -> bool:
+    """Whether a layer ends in an activation that is not one of Keras'."""
+    function = getattr(layer, "activation", None)
+    return function is not None and not getattr(function, "__module__", "").startswith("keras.")
+
+
 def pools_map(call: Call) -> bool:
     """Whether a call pools a map, or the maps of a gate, to one value a channel."""
-    if not pools_by(call.layer):
-        return False
-    axes = _axes(call.layer) if op_name(call.layer) else [1, 2]
-    return sorted(axes) == [1, 2] and getattr(call.layer, "data_format", None) != "channels_first"
+    layer = call.layer
+    if op_name(layer):
+        return pools_by(layer) is not None and sorted(_axes(layer)) == [1, 2]
+    return type(layer) in POOLS and layer.data_format == "channels_last"
 
 
 def _axes(layer: Any) -> list[int]:
@@ -95,9 +101,6 @@ def is_cellwise(call: Call) -> bool:
     kind, op = type(call.layer), op_name(call.layer)
     if kind is layers.PReLU and tuple(call.layer.alpha.shape[:2]) != (1, 1):
         return False
-    function = getattr(call.layer, "activation", None)
-    if function is not None and not getattr(function, "__module__", "").startswith("keras."):
-        return False  # anyone's function may read what it likes
     return (
         kind in _CELLWISE
         or op in _CELLWISE_OPS

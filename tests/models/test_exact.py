@@ -148,8 +148,6 @@ def test_mobilenet_v2(pooling, window):
 @pytest.mark.parametrize("network", ["VGG16", "MobileNetV2", "ResNet50", "InceptionV3", "Xception"])
 def test_keras_applications(network):
     """Whole networks at their full width; the least size that Inception and Xception take."""
-    if network == "InceptionV3" and keras.backend.backend() == "torch":
-        pytest.skip("averages with padding are refused on PyTorch")
     side = 80 if network in ("InceptionV3", "Xception") else 64
     model = getattr(keras.applications, network)(
         weights=None, input_shape=(side, side, 3), classes=5, classifier_activation=None
@@ -338,10 +336,14 @@ def swish_of_rows(values):
         ),
         (
             lambda: layers.Activation(swish_of_rows, name="odd"),
-            r"'odd' \(Activation\) has no exact mask",
+            r"'odd' \(Activation\) has no exact mask: it calls a function that may read more",
+        ),
+        (
+            lambda: layers.Conv2D(4, 3, activation=swish_of_rows, name="odd"),
+            r"'odd' \(Conv2D\) has no exact mask: it calls a function that may read more",
         ),
     ],
-    ids=["custom", "transposed", "bilinear", "groups", "function"],
+    ids=["custom", "transposed", "bilinear", "groups", "function", "function of a convolution"],
 )
 def test_layers_without_a_rule_are_named(layer, message):
     picture = keras.Input((24, 24, 3))
@@ -350,6 +352,34 @@ def test_layers_without_a_rule_are_named(layer, message):
     with pytest.raises(ConversionError, match=message + r".*Take the fast mask"):
         fed_model(fcn, "native", mask="exact")
     assert fed_model(fcn, "native").name.endswith("_masked")
+
+
+@keras.saving.register_keras_serializable("fcnkeras_tests")
+class RootMeanSquare(layers.GlobalAveragePooling2D):
+    """Pools, but is neither a mean nor a maximum."""
+
+    def call(self, values):
+        return keras.ops.sqrt(super().call(values**2))
+
+
+def test_a_kind_of_pooling_of_its_own_is_not_taken_for_a_mean():
+    picture = keras.Input((24, 24, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(picture)
+    gate = RootMeanSquare(keepdims=True, name="odd")(x)
+    x = layers.Multiply()([x, layers.Dense(8, activation="sigmoid")(gate)])
+    fcn = to_fcn(keras.Model(picture, head(x, "predictions")), verify=False)
+    with pytest.raises(ConversionError, match=r"'odd' \(RootMeanSquare\) has no exact mask"):
+        exact_masks(fcn)
+
+
+def test_one_pooling_layer_for_two_maps():
+    picture = keras.Input((24, 24, 3))
+    pool = layers.GlobalAveragePooling2D(keepdims=True)
+    x = layers.Conv2D(8, 3, activation="relu")(picture)
+    x = layers.Multiply()([x, pool(x)])
+    x = layers.Multiply()([x, pool(x)])
+    model = keras.Model(picture, head(x, "predictions"))
+    assert compare(to_fcn(networks.build(lambda: model), verify=False))[0] < 1e-5
 
 
 def test_maps_that_fit_for_some_sizes_only_are_refused():
