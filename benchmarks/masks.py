@@ -1,0 +1,240 @@
+"""What padding does to the answers in batches of pictures of many proportions, and what keeping it
+out costs.
+
+Each picture is given to the network alone, and in batches padded to their largest: with no mask,
+with the fast mask (at the pooling) and with the exact one (at every layer that looks further than
+one cell). "sorted" batches hold neighbours in aspect, as training makes them; "mixed" ones hold
+what comes. Pictures and weights are generated (weights rescaled until logits have a deviation near
+1), unless both are given. Answers are logits, before any softmax.
+
+Columns of the CSV: network; weights ("rescaled" or "given"); window and pooling (of `to_fcn`);
+batches; pictures; padding (share of the batches' pixels); mask; mean_difference and
+largest_difference (over pictures, of the largest difference of any logit from the picture alone,
+relative to the picture's largest logit); same_top1 (share of pictures whose class is that of the
+picture alone); seconds (a mixed batch, compiled and warm, median; all masks in turns with the
+pictures of that batch one by one, mask "alone"); cost (seconds against the fast mask).
+
+    python benchmarks/masks.py [NETWORK ...] [--weights MOBILENETV2.h5 --photos DIR]
+
+Exits with 1 if an exact mask is further than 1e-4 from the pictures alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from networks import random_pictures, rescale_weights
+
+from fcnkeras import feeders, load_img, to_fcn
+from fcnkeras.files import write_csv
+from fcnkeras.models.exact import exact_masks
+from fcnkeras.models.fed import fed_model
+
+NETWORKS = {"MobileNetV2": ("native", "point"), "VGG16": ("native",)}  # VGG16 flattens its map
+BATCH = 8
+MOST = 2.0  # the widest and the tallest picture that is generated
+LIMIT = 1e-4
+PHOTOS = (".jpg", ".jpeg", ".png")
+RESULT = Path(__file__).parent / "results" / "masks.csv"
+
+Picture = np.ndarray  # (height, width, 3) float32, as the network takes it
+
+
+def generated(count: int, side: int, seed: int = 0) -> list[Picture]:
+    """Pictures with a short side of `side`, half of them tall, of proportions up to `MOST`."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for number, stretch in enumerate(np.exp(rng.uniform(0, np.log(MOST), count))):
+        size = (side, round(side * stretch))
+        size = size[::-1] if number % 2 else size
+        pictures.append(random_pictures(1, *size, seed=seed + number)[0])
+    return pictures
+
+
+def photos(folder: Path, count: int, side: int) -> list[Picture]:
+    """Pictures from a folder, at any depth, evenly picked, scaled to -1 to 1 as MobileNetV2
+    takes them."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
+    if not paths:
+        raise SystemExit(f"There is no picture ({', '.join(PHOTOS)}) in {folder}")
+    picked = [
+        paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))
+    ]
+    return [
+        feeders.native(load_img(path), side).arrays[0] / np.float32(127.5) - 1 for path in picked
+    ]
+
+
+def deal(pictures: Sequence[Picture], ordered: bool, seed: int = 0) -> list[np.ndarray]:
+    """The numbers of the pictures in each batch: neighbours in aspect (tall apart), or drawn."""
+    aspects = np.array([picture.shape[1] / picture.shape[0] for picture in pictures])
+    groups = [np.random.default_rng(seed).permutation(len(aspects))]
+    if ordered:
+        order = np.argsort(aspects, kind="stable")
+        groups = [order[aspects[order] < 1], order[aspects[order] >= 1]]
+    return [
+        group[start : start + BATCH] for group in groups for start in range(0, len(group), BATCH)
+    ]
+
+
+def padded(pictures: Sequence[Picture]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of the pictures, zeros behind them, and its mask."""
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    batch = np.zeros((len(pictures), height, width, 3), "float32")
+    mask = np.zeros((len(pictures), height, width), bool)
+    for number, picture in enumerate(pictures):
+        rows, columns = picture.shape[:2]
+        batch[number, :rows, :columns] = picture
+        mask[number, :rows, :columns] = True
+    return batch, mask
+
+
+def measure(fcn: keras.Model, pictures: Sequence[Picture], repeats: int) -> list[dict[str, Any]]:
+    """The rows of one fully convolutional network: both kinds of batches, every mask."""
+    alone = np.concatenate([answers(fcn, picture[None]) for picture in pictures])
+    fast, exact = fed_model(fcn, "native"), exact_masks(fcn)
+    ways: dict[str, Callable[..., Any]] = {
+        "none": lambda batch, mask, call: call(fcn, batch),
+        "fast": lambda batch, mask, call: call(fast, [batch, mask]),
+        "exact": lambda batch, mask, call: call(exact, [batch, mask]),
+    }
+    mixed = deal(pictures, ordered=False)
+    times = in_turns(fcn, ways, [pictures[i] for i in mixed[0]], repeats)
+    rows = []
+    for kind, batches in (("sorted", deal(pictures, ordered=True)), ("mixed", mixed)):
+        filled = [padded([pictures[i] for i in batch]) for batch in batches]
+        real, whole = (sum(counts) for counts in zip(*((m.sum(), m.size) for _, m in filled)))  # noqa: B905
+        for mask, way in ways.items():
+            found = np.empty_like(alone)
+            for batch, pair in zip(batches, filled, strict=True):
+                found[batch] = way(*pair, answers)
+            rows.append(
+                {
+                    "batches": kind,
+                    "pictures": len(pictures),
+                    "padding": round(1 - real / whole, 3),
+                    "mask": mask,
+                    **compare(found, alone),
+                    "seconds": round(times[mask], 4) if kind == "mixed" else "",
+                    "cost": round(times[mask] / times["fast"], 3) if kind == "mixed" else "",
+                }
+            )
+    alone_row = dict.fromkeys(rows[0], "") | {"batches": "mixed", "mask": "alone"}
+    cost = round(times["alone"] / times["fast"], 3)
+    return [*rows, alone_row | {"seconds": round(times["alone"], 4), "cost": cost}]
+
+
+def compare(found: np.ndarray, alone: np.ndarray) -> dict[str, float]:
+    """How far answers (pictures, classes) are from those that the pictures get alone."""
+    largest = np.abs(alone).max(axis=1)
+    differences = np.abs(found - alone).max(axis=1) / largest
+    return {
+        "mean_difference": float(f"{differences.mean():.2g}"),
+        "largest_difference": float(f"{differences.max():.2g}"),
+        "same_top1": round(float(np.mean(found.argmax(1) == alone.argmax(1))), 4),
+    }
+
+
+def answers(model: keras.Model, inputs: Any) -> np.ndarray:
+    """What a model says, (pictures, classes) float32. Not compiled: every batch is of another
+    shape."""
+    return keras.ops.convert_to_numpy(model(inputs, training=False))
+
+
+def in_turns(
+    fcn: keras.Model, ways: dict[str, Callable[..., Any]], pictures: Sequence[Picture], repeats: int
+) -> dict[str, float]:
+    """Median seconds of one batch for each mask, and of its pictures "alone", after one round."""
+
+    def call(model: keras.Model, inputs: Any) -> None:
+        model.predict_on_batch(inputs)
+
+    def one_by_one() -> None:
+        for picture in pictures:
+            call(fcn, picture[None])
+
+    batch, mask = padded(pictures)
+    turns: dict[str, Callable[[], None]] = {
+        name: (lambda way=way: way(batch, mask, call)) for name, way in ways.items()
+    }
+    turns["alone"] = one_by_one
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(repeats + 1):
+        for name, turn in turns.items():
+            start = time.perf_counter()
+            turn()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def build(network: str, side: int, weights: Path | None) -> keras.Model:
+    """The network with these weights, or with rescaled ones."""
+    keras.utils.set_random_seed(0)
+    kind = getattr(keras.applications, network)
+    if weights is not None:
+        return kind(weights=str(weights), classifier_activation=None)
+    model = kind(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+    return rescale_weights(model, random_pictures(4, side, side, seed=1))
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=170).print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of MobileNetV2, .h5")
+    parser.add_argument("--photos", type=Path, help="a folder of pictures to use with them")
+    parser.add_argument("--count", type=int, default=24, help="pictures (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=224, help="short side (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    unknown = sorted(set(chosen.networks) - set(NETWORKS))
+    if unknown:
+        parser.error(f"networks must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}")
+    if (chosen.weights is None) != (chosen.photos is None):
+        parser.error("--weights and --photos go together: real weights see nothing in noise.")
+    jobs: list[tuple[str, Path | None]] = [(name, None) for name in chosen.networks or NETWORKS]
+    if chosen.weights is not None:
+        jobs.append(("MobileNetV2", chosen.weights))
+    rows: list[dict[str, Any]] = []
+    for network, weights in jobs:
+        model = build(network, chosen.side, weights)
+        if weights is None:
+            pictures = generated(chosen.count, chosen.side)
+        else:
+            pictures = photos(chosen.photos, chosen.count, 224)
+        for window in NETWORKS[network]:
+            for pooling in ("max", "avg"):
+                fcn = to_fcn(model, pooling=pooling, window=window, verify=False)
+                about = {"network": network, "weights": "given" if weights else "rescaled"}
+                about |= {"window": window, "pooling": pooling}
+                found = [about | row for row in measure(fcn, pictures, chosen.repeats)]
+                show(found)
+                rows += found
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(chosen.out, rows, list(rows[0]))
+    far = [row for row in rows if row["mask"] == "exact" and row["largest_difference"] > LIMIT]
+    print(f"wrote {chosen.out}; {len(far)} exact masks are further than {LIMIT:g} from alone")
+    return 1 if far else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
