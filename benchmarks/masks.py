@@ -7,14 +7,16 @@ one cell). "sorted" batches hold neighbours in aspect, as training makes them; "
 what comes. Pictures and weights are generated (weights rescaled until logits have a deviation near
 1), unless both are given. Answers are logits, before any softmax.
 
-Columns of the CSV: network; weights ("rescaled" or "given"); window and pooling (of `to_fcn`);
-batches; pictures; padding (share of the batches' pixels); mask; mean_difference and
-largest_difference (over pictures, of the largest difference of any logit from the picture alone,
-relative to the picture's largest logit); same_top1 (share of pictures whose class is that of the
-picture alone); seconds (a mixed batch, compiled and warm, median; all masks in turns with the
-pictures of that batch one by one, mask "alone"); cost (seconds against the fast mask).
+Columns of the CSV: network; weights ("rescaled" or "given"); side (the pictures' short side, and
+that of the network's native square); window and pooling (of `to_fcn`); batches; pictures; padding
+(share of the batches' pixels); mask; mean_difference and largest_difference (over pictures, of the
+largest difference of any logit from the picture alone, relative to the picture's largest logit);
+same_top1 (share of pictures whose class is that of the picture alone); seconds (a mixed batch,
+compiled and warm, median; all masks in turns with the pictures of that batch one by one, mask
+"alone"); cost (seconds against the fast mask).
 
-    python benchmarks/masks.py [NETWORK ...] [--weights MOBILENETV2.h5 --photos DIR]
+    python benchmarks/masks.py [NETWORK ...]
+    python benchmarks/masks.py --weights MOBILENETV2.h5 --photos DIR --out FILE.csv
 
 Exits with 1 if an exact mask is further than 1e-4 from the pictures alone.
 """
@@ -199,7 +201,9 @@ def show(rows: list[dict[str, Any]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
-    parser.add_argument("--weights", type=Path, help="ImageNet weights of MobileNetV2, .h5")
+    parser.add_argument(
+        "--weights", type=Path, help="ImageNet weights of MobileNetV2, in place of the networks"
+    )
     parser.add_argument("--photos", type=Path, help="a folder of pictures to use with them")
     parser.add_argument("--count", type=int, default=24, help="pictures (default: %(default)s)")
     parser.add_argument("--side", type=int, default=224, help="short side (default: %(default)s)")
@@ -211,26 +215,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"networks must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}")
     if (chosen.weights is None) != (chosen.photos is None):
         parser.error("--weights and --photos go together: real weights see nothing in noise.")
-    jobs: list[tuple[str, Path | None]] = [(name, None) for name in chosen.networks or NETWORKS]
+    networks = chosen.networks or list(NETWORKS)
     if chosen.weights is not None:
-        jobs.append(("MobileNetV2", chosen.weights))
+        networks, chosen.side = ["MobileNetV2"], 224
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for network, weights in jobs:
-        model = build(network, chosen.side, weights)
-        if weights is None:
+    for network in networks:
+        model = build(network, chosen.side, chosen.weights)
+        if chosen.weights is None:
             pictures = generated(chosen.count, chosen.side)
         else:
-            pictures = photos(chosen.photos, chosen.count, 224)
+            pictures = photos(chosen.photos, chosen.count, chosen.side)
         for window in NETWORKS[network]:
             for pooling in ("max", "avg"):
                 fcn = to_fcn(model, pooling=pooling, window=window, verify=False)
-                about = {"network": network, "weights": "given" if weights else "rescaled"}
-                about |= {"window": window, "pooling": pooling}
+                about = {"network": network, "weights": "given" if chosen.weights else "rescaled"}
+                about |= {"side": chosen.side, "window": window, "pooling": pooling}
                 found = [about | row for row in measure(fcn, pictures, chosen.repeats)]
                 show(found)
                 rows += found
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(chosen.out, rows, list(rows[0]))
+                write_csv(chosen.out, rows, list(rows[0]))
     far = [row for row in rows if row["mask"] == "exact" and row["largest_difference"] > LIMIT]
     print(f"wrote {chosen.out}; {len(far)} exact masks are further than {LIMIT:g} from alone")
     return 1 if far else 0
