@@ -11,9 +11,9 @@ Columns of the CSV: network; weights ("rescaled" or "given"); side (the pictures
 that of the network's native square); window and pooling (of `to_fcn`); batches; pictures; padding
 (share of the batches' pixels); mask; mean_difference and largest_difference (over pictures, of the
 largest difference of any logit from the picture alone, relative to the picture's largest logit);
-same_top1 (share of pictures whose class is that of the picture alone); seconds (a mixed batch,
-compiled and warm, median; all masks in turns with the pictures of that batch one by one, mask
-"alone"); cost (seconds against the fast mask).
+same_top1 (share of pictures whose class is that of the picture alone); seconds (the first batch,
+compiled and warm, median; all masks in turns, and its pictures one by one, mask "alone"); cost
+(seconds against the fast mask).
 
     python benchmarks/masks.py [NETWORK ...]
     python benchmarks/masks.py --weights MOBILENETV2.h5 --photos DIR --out FILE.csv
@@ -41,6 +41,7 @@ from networks import random_pictures, rescale_weights
 
 from fcnkeras import feeders, load_img, to_fcn
 from fcnkeras.files import write_csv
+from fcnkeras.layers import Preprocessing
 from fcnkeras.models.exact import exact_masks
 from fcnkeras.models.fed import fed_model
 
@@ -66,17 +67,14 @@ def generated(count: int, side: int, seed: int = 0) -> list[Picture]:
 
 
 def photos(folder: Path, count: int, side: int) -> list[Picture]:
-    """Pictures from a folder, at any depth, evenly picked, scaled to -1 to 1 as MobileNetV2
-    takes them."""
+    """Pictures from a folder, at any depth, evenly picked: RGB, 0-255."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOS)
     if not paths:
         raise SystemExit(f"There is no picture ({', '.join(PHOTOS)}) in {folder}")
     picked = [
         paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))
     ]
-    return [
-        feeders.native(load_img(path), side).arrays[0] / np.float32(127.5) - 1 for path in picked
-    ]
+    return [feeders.native(load_img(path), side).arrays[0].astype("float32") for path in picked]
 
 
 def deal(pictures: Sequence[Picture], ordered: bool, seed: int = 0) -> list[np.ndarray]:
@@ -112,30 +110,21 @@ def measure(fcn: keras.Model, pictures: Sequence[Picture], repeats: int) -> list
         "fast": lambda batch, mask, call: call(fast, [batch, mask]),
         "exact": lambda batch, mask, call: call(exact, [batch, mask]),
     }
-    mixed = deal(pictures, ordered=False)
-    times = in_turns(fcn, ways, [pictures[i] for i in mixed[0]], repeats)
     rows = []
-    for kind, batches in (("sorted", deal(pictures, ordered=True)), ("mixed", mixed)):
+    for kind in ("sorted", "mixed"):
+        batches = deal(pictures, ordered=kind == "sorted")
         filled = [padded([pictures[i] for i in batch]) for batch in batches]
-        real, whole = (sum(counts) for counts in zip(*((m.sum(), m.size) for _, m in filled)))  # noqa: B905
-        for mask, way in ways.items():
-            found = np.empty_like(alone)
+        real, whole = sum(mask.sum() for _, mask in filled), sum(mask.size for _, mask in filled)
+        about = {"batches": kind, "pictures": len(pictures), "padding": round(1 - real / whole, 3)}
+        times = in_turns(fcn, ways, [pictures[i] for i in batches[0]], repeats)
+        for mask in times:
+            found = alone.copy()
             for batch, pair in zip(batches, filled, strict=True):
-                found[batch] = way(*pair, answers)
-            rows.append(
-                {
-                    "batches": kind,
-                    "pictures": len(pictures),
-                    "padding": round(1 - real / whole, 3),
-                    "mask": mask,
-                    **compare(found, alone),
-                    "seconds": round(times[mask], 4) if kind == "mixed" else "",
-                    "cost": round(times[mask] / times["fast"], 3) if kind == "mixed" else "",
-                }
-            )
-    alone_row = dict.fromkeys(rows[0], "") | {"batches": "mixed", "mask": "alone"}
-    cost = round(times["alone"] / times["fast"], 3)
-    return [*rows, alone_row | {"seconds": round(times["alone"], 4), "cost": cost}]
+                if mask in ways:
+                    found[batch] = ways[mask](*pair, answers)
+            cost = {"seconds": round(times[mask], 4), "cost": round(times[mask] / times["fast"], 3)}
+            rows.append(about | {"mask": mask} | compare(found, alone) | cost)
+    return rows
 
 
 def compare(found: np.ndarray, alone: np.ndarray) -> dict[str, float]:
@@ -182,11 +171,15 @@ def in_turns(
 
 
 def build(network: str, side: int, weights: Path | None) -> keras.Model:
-    """The network with these weights, or with rescaled ones."""
+    """The network with these weights, for RGB of 0-255, or with rescaled ones, for what
+    `generated` gives."""
     keras.utils.set_random_seed(0)
     kind = getattr(keras.applications, network)
     if weights is not None:
-        return kind(weights=str(weights), classifier_activation=None)
+        picture = keras.Input((side, side, 3))
+        scaled = Preprocessing("tf")(picture)  # inside, so that padding is black, as in training
+        trained = kind(weights=str(weights), classifier_activation=None)
+        return keras.Model(picture, trained(scaled), name=network)
     model = kind(weights=None, input_shape=(side, side, 3), classifier_activation=None)
     return rescale_weights(model, random_pictures(4, side, side, seed=1))
 
