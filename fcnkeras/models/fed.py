@@ -25,9 +25,10 @@ def fed_model(fcn: keras.Model, feeder: str, mask: str = "fast") -> keras.Model:
             (batch, crops, height, width, 3) and joins the crops as the model joins its places,
             before the output activation where the model pools logits.
         mask: how padding is kept out, for "pad" and "native". "fast": places that saw mostly
-            padding do not count in the pooling; those at the border of the picture still saw
-            some. "exact", for "native" only: each picture of a batch gets what it gets alone, to
-            float rounding, for a little more time; see `fcnkeras.models.exact.exact_masks`.
+            padding do not count in the pooling; the others still saw some, and where a batch is
+            much padded that can change the decision. "exact", for "native" only: each picture of
+            a batch gets what it gets alone, to float rounding, for about a third more time
+            (`benchmarks/masks.py`); see `fcnkeras.models.exact.exact_masks`.
 
     Returns:
         A model that shares every layer and weight with `fcn`: training one trains both.
