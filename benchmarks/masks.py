@@ -15,8 +15,8 @@ same_top1 (share of pictures whose class is that of the picture alone); seconds 
 compiled and warm, median; all masks in turns, and its pictures one by one, mask "alone"); cost
 (seconds against the fast mask).
 
-    python benchmarks/masks.py [NETWORK ...]
-    python benchmarks/masks.py --weights MOBILENETV2.h5 --photos DIR --out FILE.csv
+    python benchmarks/masks.py --side 96 --count 16 --repeats 3        # results/masks.csv
+    python benchmarks/masks.py --weights MOBILENETV2.h5 --photos DIR --repeats 3 --out FILE.csv
 
 Exits with 1 if an exact mask is further than 1e-4 from the pictures alone.
 """
