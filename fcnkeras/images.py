@@ -57,6 +57,7 @@ _STREAM = "<stream>"
 # Photographs have ten scans or so. Every scan goes over all pixels, even where it holds no data.
 _MAX_SCANS = 100
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # those that no coded data hold
+_ICON_START = b"\0\0\1\0"
 _BLOCK = 1 << 20
 
 
@@ -223,6 +224,9 @@ def _open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
     try:
         image = Image.open(stream)
     except Image.DecompressionBombError:
+        stream.seek(0)
+        if stream.read(4) == _ICON_START:  # opening it would decode what is inside
+            raise
         # Above Pillow's own limit. Ours may be higher, so read the header without Pillow's.
         with _limit_lock:
             pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

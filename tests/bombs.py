@@ -158,8 +158,3 @@ def no_pictures() -> Iterator[Damaged]:
 def made_to_harm(good: dict[str, Good]) -> list[Damaged]:
     """All of these files."""
     return [*absurd_sizes(good), *bombs(good), *no_pictures()]
-
-
-def is_slow(item: Damaged) -> bool:
-    """Whether reading it takes seconds, or hundreds of megabytes."""
-    return item.size is not None and item.size[0] * item.size[1] > 50_000_000
