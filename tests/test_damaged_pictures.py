@@ -89,7 +89,7 @@ def test_plain_pillow_would_not_pass(corpus, good, tmp_path):
 
 def test_a_reader_that_fails_is_found(tmp_path):
     names = ["fine", "abort", "hang", "swallow", "gorge", "last"]
-    outcomes = read_corpus(tmp_path, names, "faulty", seconds=2)
+    outcomes = read_corpus(tmp_path, names, "faulty", seconds=5)
     assert outcomes["fine"]["came"] == outcomes["last"]["came"] == "read"
     assert outcomes["abort"] == {"came": "killed", "signal": signal.SIGABRT}
     assert outcomes["hang"] == {"came": "killed", "signal": signal.SIGALRM}
