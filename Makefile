@@ -29,4 +29,5 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/conversion_cost.py
 	$(PYTHON) benchmarks/window_product.py
 	$(PYTHON) benchmarks/dense_vs_sliding.py
+	$(PYTHON) benchmarks/feeding.py
 	$(PYTHON) benchmarks/demo.py

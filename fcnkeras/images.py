@@ -16,15 +16,15 @@ import re
 import stat
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
+from fcnkeras.checks import RefusedError, check_scans, check_sums
 from fcnkeras.colour import to_grey, to_rgb, to_rgba
 from fcnkeras.orientation import (
     READ_ERRORS,
@@ -54,11 +54,8 @@ PICTURE_SUFFIXES = frozenset((
 """The file name endings, in lower case, that `is_picture_name` takes for pictures."""
 
 _STREAM = "<stream>"
-# Photographs have ten scans or so. Every scan goes over all pixels, even where it holds no data.
-_MAX_SCANS = 100
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # those that no coded data hold
 _ICON_START = b"\0\0\1\0"
-_BLOCK = 1 << 20
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 class ImageError(ValueError):
@@ -78,8 +75,19 @@ class ImageError(ValueError):
         return f"cannot read {os.fspath(self.path)}: {self.reason}"
 
 
-class _RefusedError(ValueError):
-    """A reason of our own not to read a file; the message is the reason."""
+@dataclass(frozen=True)
+class Header:
+    """What a file declares of its picture.
+
+    Attributes:
+        size: (width, height) of the upright picture.
+        format: Pillow's name of the format, such as "JPEG".
+        mode: Pillow's name of the pixels as they are stored, such as "CMYK".
+    """
+
+    size: tuple[int, int]
+    format: str
+    mode: str
 
 
 def is_picture_name(path: PathLike) -> bool:
@@ -144,26 +152,44 @@ def decode(
     """
     if color_mode not in _CONVERTERS:
         raise ValueError(f"color_mode must be one of {list(_CONVERTERS)}, got {color_mode!r}")
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    if limit < 1:
-        raise ValueError(f"max_pixels must be at least 1, got {limit!r}")
+    limit = _checked_limit(max_pixels)
     wanted = _wanted_size(least)
-    path = _STREAM if isinstance(source, io.IOBase) else cast(PathLike, source)
-    try:
-        with _opened(source) as stream, _pillow_silenced():
-            stored = _load(_open_header(stream, limit), stream, wanted)
-            _check_size(stored.size, limit)  # an icon may hold another size than it declares
-            known = replace(extent(stored), path=None if path == _STREAM else path)
-            image = _CONVERTERS[color_mode](stored)
-            turn = orientation(stored)
-            # What was applied must not be applied again, by the feeders for example.
-            image.info.clear()
-            annotate(image, known)
-            return turned(image, turn)
-    except MemoryError as error:
-        raise ImageError(path, "it needs more memory than there is") from error
-    except READ_ERRORS as error:
-        raise ImageError(path, _reason(error)) from error
+    path = None if isinstance(source, io.IOBase) else cast(PathLike, source)
+    with _told(path), _opened(source) as stream, _pillow_silenced():
+        stored = _load(_open_header(stream, limit), stream, wanted)
+        _check_size(stored.size, limit)  # an icon may hold another size than it declares
+        known = replace(extent(stored), path=path)
+        image = _CONVERTERS[color_mode](stored)
+        turn = orientation(stored)
+        # What was applied must not be applied again, by the feeders for example.
+        image.info.clear()
+        annotate(image, known)
+        return turned(image, turn)
+
+
+def read_header(path: PathLike, *, max_pixels: int | None = None) -> Header:
+    """Reads what a file declares of its picture, and decodes no pixels.
+
+    Damage to the pixels goes unnoticed, and so does an orientation behind the pixels of a PNG.
+
+    Args:
+        path: A file.
+        max_pixels: See `open_picture`.
+
+    Returns:
+        A `Header`.
+
+    Raises:
+        ImageError: The file is missing, empty, too large, not a picture, or damaged in its header.
+    """
+    limit = _checked_limit(max_pixels)
+    with _told(path), _opened(path) as stream, _pillow_silenced():
+        image = _open_header(stream, limit)
+        size = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):  # of which some are turned already
+            size = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+        turns = orientation(image, header_only=True) >= 5
+        return Header(size[::-1] if turns else size, str(image.format), image.mode)
 
 
 def probe(path: Source, *, max_pixels: int | None = None) -> tuple[int, int]:
@@ -183,6 +209,25 @@ def probe(path: Source, *, max_pixels: int | None = None) -> tuple[int, int]:
 
 
 _CONVERTERS = {"rgb": to_rgb, "rgba": to_rgba, "grayscale": to_grey}
+
+
+@contextmanager
+def _told(path: PathLike | None) -> Iterator[None]:
+    """Turns whatever reading a file may raise into an `ImageError` that names it."""
+    try:
+        yield
+    except MemoryError as error:
+        reason = "it needs more memory than there is"
+        raise ImageError(_STREAM if path is None else path, reason) from error
+    except READ_ERRORS as error:
+        raise ImageError(_STREAM if path is None else path, _reason(error)) from error
+
+
+def _checked_limit(max_pixels: int | None) -> int:
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if limit < 1:
+        raise ValueError(f"max_pixels must be at least 1, got {limit!r}")
+    return limit
 
 
 def _wanted_size(least: Least | None) -> tuple[int, int] | None:
@@ -206,11 +251,11 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
     path = Path(cast(PathLike, source))
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise _RefusedError("it is a folder, not a picture")
+        raise RefusedError("it is a folder, not a picture")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block or never end
-        raise _RefusedError("it is not a regular file")
+        raise RefusedError("it is not a regular file")
     if status.st_size == 0:
-        raise _RefusedError("the file is empty")
+        raise RefusedError("the file is empty")
     # Not by name, as Pillow would map the file into memory: if it is cut off meanwhile, that kills
     # the process, and a TIFF that lies on its side is turned wrongly.
     with path.open("rb") as stream:
@@ -237,7 +282,7 @@ def _open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
                 Image.MAX_IMAGE_PIXELS = pillows_limit
     _check_size(image.size, max_pixels)
     if image.format in ("EPS", "IPTC"):
-        raise _RefusedError(
+        raise RefusedError(
             f"{image.format} is not read, as PostScript in it would run another program"
         )
     return image
@@ -246,9 +291,9 @@ def _open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise _RefusedError(f"it declares {width} x {height} pixels")
+        raise RefusedError(f"it declares {width} x {height} pixels")
     if width * height > max_pixels:
-        raise _RefusedError(
+        raise RefusedError(
             f"it declares {width} x {height} pixels, "
             f"more than the limit of {max_pixels:,} (max_pixels)"
         )
@@ -262,12 +307,12 @@ def _load(
     drafted = None
     if image.format in ("JPEG", "MPO"):
         if image.info.get("progressive"):
-            _check_scans(stream)
+            check_scans(stream)
         if wanted is not None:
             width, height = wanted[::-1] if orientation(image) >= 5 else wanted
             drafted = image.draft(None, (2 * width, 2 * height))
     elif image.format == "PNG":
-        _check_sums(stream)
+        check_sums(stream)
         key = image.info.get("transparency")
         if isinstance(key, tuple) and [tile.args for tile in image.tile] == ["RGB;16B"]:
             # Pillow keeps the high byte of each colour, but all of the one that is transparent.
@@ -276,44 +321,6 @@ def _load(
     if drafted is not None and image.size != original_size:
         annotate(image, Extent(original_size, image.size, drafted[1]))
     return image
-
-
-def _check_scans(stream: BinaryIO) -> None:
-    start = stream.tell()
-    stream.seek(0)
-    data = stream.read()
-    stream.seek(start)
-    scans, position = 0, 2
-    while (marker := _JPEG_MARKER.search(data, position)) and marker[1] != b"\xd9":
-        scans += marker[1] == b"\xda"
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-    if scans > _MAX_SCANS:
-        raise _RefusedError(f"it has {scans} scans, more than the limit of {_MAX_SCANS}")
-
-
-def _check_sums(stream: BinaryIO) -> None:
-    """Compares the checksums of a PNG's own pixels, which Pillow's decoder leaves out."""
-    position = stream.tell()
-    stream.seek(8)
-    while len(start := stream.read(8)) == 8 and (name := start[4:]) != b"IEND":
-        length = int.from_bytes(start[:4])
-        if name != b"IDAT":
-            stream.seek(length + 4, os.SEEK_CUR)
-            continue
-        found = zlib.crc32(name)
-        for block in _blocks(stream, length):
-            found = zlib.crc32(block, found)
-        stored = stream.read(4)
-        if len(stored) == 4 and int.from_bytes(stored) != found:
-            raise _RefusedError("its data are damaged (a checksum does not fit)")
-    stream.seek(position)
-
-
-def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
-    """Reads `length` bytes, or as many as there are: a damaged file may claim any number."""
-    while length and (block := stream.read(min(length, _BLOCK))):
-        length -= len(block)
-        yield block
 
 
 # One entry of `warnings.filters`.
@@ -347,7 +354,7 @@ def _pillow_silenced() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, _RefusedError):
+    if isinstance(error, RefusedError):
         return str(error)
     if isinstance(error, FileNotFoundError):
         return "no such file"

@@ -92,10 +92,14 @@ def upright(image: Image.Image) -> Image.Image:
     return turned(image, orientation(image))
 
 
-def orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation of a picture, 1 to 8; 1, upright, where it names none."""
+def orientation(image: Image.Image, *, header_only: bool = False) -> int:
+    """Returns the EXIF orientation of a picture, 1 to 8; 1, upright, where it names none.
+
+    To look for one behind the pixels a PNG is decoded, unless `header_only`.
+    """
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        exif = Image.Image.getexif(image) if header_only else image.getexif()
+        value = exif.get(_ORIENTATION_TAG, 1)
     except READ_ERRORS:
         return 1  # damaged metadata beside a sound picture: show it as it is stored
     return value if isinstance(value, int) and value in _TO_UPRIGHT else 1

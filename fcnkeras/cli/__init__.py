@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fcnkeras.cli import convert, experiments, export
+from fcnkeras.cli import convert, experiments, export, inspect
 
 app = typer.Typer(
     help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command()(convert.convert)
 app.command()(experiments.experiments)
 app.command()(export.export)
+app.command()(inspect.inspect)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ A cell that is empty says nothing, and `parse` then gives `None`: the picture la
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 Cells = Mapping[str, str]
 """The cells of one row by their column; an empty one for what is not known."""
@@ -140,7 +140,7 @@ class ClassColumn(Column):
         return value or None
 
     def fitted(self, values: Iterable[str]) -> Self:
-        return self if self.names is not None else replace(self, names=tuple(sorted(set(values))))
+        return _named(self, values)
 
     def encode(self, value: str) -> int:
         return (self.names or ()).index(value)
@@ -305,9 +305,7 @@ class LabelsColumn(Column):
         return found if found or self.empty_is_none else None
 
     def fitted(self, values: Iterable[tuple[str, ...]]) -> Self:
-        if self.names is not None:
-            return self
-        return replace(self, names=tuple(sorted({each for value in values for each in value})))
+        return _named(self, (each for value in values for each in value))
 
     def encode(self, value: tuple[Any, ...]) -> tuple[int | None, ...]:
         if self.columns:
@@ -357,6 +355,15 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+_Named = TypeVar("_Named", bound=ClassColumn | LabelsColumn)
+
+
+def _named(column: _Named, found: Iterable[str]) -> _Named:
+    """The column with the names that occur, unless it has names, or none occurs."""
+    names = tuple(sorted(set(found))) if column.names is None else ()
+    return replace(column, names=names) if names else column
 
 
 def _check_names(column: ClassColumn | LabelsColumn) -> None:

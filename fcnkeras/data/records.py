@@ -161,18 +161,20 @@ def _class_names(folder: Path, classes: Sequence[str] | None) -> tuple[str, ...]
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in files_below(folder) if is_picture_name(path))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files at any depth, sorted; those whose names begin with a dot are left out."""
+
     def fail(error: OSError) -> None:
         raise DataError(f"cannot list {error.filename}: {error.strerror}") from error
 
     paths = []
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and is_picture_name(name)
-        ]
-    return iter(sorted(paths))
+        paths += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(paths)
 
 
 def why_unreadable(paths: Iterable[Path]) -> list[str | None]:
