@@ -140,6 +140,7 @@ def test_tables_on_a_terminal(photos: Path) -> None:
     for number in range(30):
         (photos / "dogs" / f"broken{number:02}.png").write_text("none")
     ours, theirs = pty.openpty()
+    (photos / "dogs" / "[red]00.png").write_text("none")
     environment = {**os.environ, "COLUMNS": "150", "TERM": "xterm"}
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "fcnkeras", "inspect", photos],
@@ -157,9 +158,10 @@ def test_tables_on_a_terminal(photos: Path) -> None:
     assert (process.returncode, errors) == (3, b"")
     assert "┃" in text
     assert "feeders at 224" in text
-    assert "broken19.png" in text
-    assert "broken20.png" not in text
-    assert "... and 10 more: --json lists all" in text
+    assert "[red]00.png" in text
+    assert "broken18.png" in text
+    assert "broken19.png" not in text
+    assert "... and 11 more: --json lists all" in text
 
 
 def read(terminal: int) -> bytes:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from fcnkeras.cli.common import INCOMPLETE, one_sentence, quiet_stderr
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 # Scores of a table need a range, and here it is asked for.
 _ANY = 1e300
+_WORDS = ("", "reason", "file", "same as", "labels")
 _FIGURES = ("min", "median", "mean", "max", "deviation")
 _KINDS = {
     "ClassColumn": "class",
@@ -209,13 +211,12 @@ def _print(source: Path, found: Inspection) -> None:
                 told = ", ".join(f"{name} {cell}" for name, cell in pairs if cell and name)
                 typer.echo(f"{section.title}: {first}" + (f": {told}" if told else ""))
             continue
-        table = Table(*section.columns, title=section.title, title_justify="left")
+        table = Table(*section.columns, title=Text(section.title), title_justify="left")
         for column in table.columns[1:]:
-            if not section.title.startswith(("broken", "rows", "duplicate")):
-                column.justify = "right"
+            column.justify = "left" if column.header in _WORDS else "right"
         for row in section.rows[:SHOWN]:
-            table.add_row(*row)
-        console.print(table, markup=False)
+            table.add_row(*(Text(cell) for cell in row))  # a name may hold what looks like markup
+        console.print(table)
         if len(section.rows) > SHOWN:
             typer.echo(f"... and {len(section.rows) - SHOWN:,} more: --json lists all")
 
