@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import resource
@@ -286,7 +287,8 @@ def problem(item: Damaged, outcome: dict[str, object], good: dict[str, object]) 
     came, allowed = outcome["came"], item.allowed
     if came not in ("read", "refused") or outcome.get("wrong"):
         return f"{item.name}: {outcome}"
-    if not item.is_large and (outcome["grown"] > PEAK or "memory" in outcome.get("reason", "")):
+    large = item.is_large or math.prod(outcome.get("size", (0,))) >= LARGE
+    if not large and (outcome["grown"] > PEAK or "memory" in outcome.get("reason", "")):
         return f"{item.name} took too much memory: {outcome}"
     if came == "refused":
         return f"{item.name} was refused: {outcome}" if "refused" not in allowed else None
