@@ -30,4 +30,6 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/window_product.py
 	$(PYTHON) benchmarks/dense_vs_sliding.py
 	$(PYTHON) benchmarks/feeding.py
+	$(PYTHON) benchmarks/batching.py
+	$(PYTHON) benchmarks/masks.py
 	$(PYTHON) benchmarks/demo.py
