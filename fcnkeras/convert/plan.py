@@ -182,17 +182,20 @@ def _check_layers(name: str, graph: Graph) -> None:
 def _layout(graph: Graph) -> Layout:
     """Where the axes of the model's maps are, as its layers say."""
     found: dict[str, str] = {}
+    otherwise = keras.config.image_data_format()
     for call in graph.calls:
         on_map = bool(call.inputs) and len(call.inputs[0].shape) == 4
         data_format = getattr(call.layer, "data_format", None)
-        if on_map and data_format and not isinstance(call.layer, layers.Flatten):
+        if on_map and data_format and isinstance(call.layer, layers.Flatten):
+            otherwise = data_format  # of its default nobody thinks while other layers tell
+        elif on_map and data_format:
             found.setdefault(data_format, call.layer.name)
     if len(found) > 1:
         raise ConversionError(
             f"Layer '{found['channels_first']}' is channels_first and layer "
             f"'{found['channels_last']}' is channels_last: use one of them in the whole model."
         )
-    return Layout(next(iter(found), keras.config.image_data_format()))
+    return Layout(next(iter(found), otherwise))
 
 
 def _native_size(graph: Graph, layout: Layout) -> tuple[int, int] | None:

@@ -86,7 +86,11 @@ def _collapse(call: Call, place: Place) -> tuple[Step, State]:
         return identity(layer, f"waits for the Dense layer, {rows}x{columns}"), state
     state = State(Form.VECTOR, grid)
     if pools is None:
-        return identity(layer, "a 1x1 map is a vector"), state
+        if place.stride == (1, 1):
+            return identity(layer, "a 1x1 map is a vector"), state
+        every = {"pool_size": (1, 1), "strides": place.stride, "data_format": "channels_last"}
+        rule = f"a 1x1 map is a vector, one in {size_text(place.stride)} places"
+        return Step(layer.name, type(layer).__name__, "MaxPooling2D", rule, every), state
     config = {"pool_size": sees, "strides": place.stride, "padding": "valid"}
     config["data_format"] = "channels_last"
     rule = f"native window {rows}x{columns}"

@@ -85,6 +85,17 @@ def test_levels_slide_together():
     check_slid(levels(), (31 + 8 * 2 + 3, 39 + 8 * 3 + 5), stride=8)
 
 
+def test_a_level_pooled_by_a_window_slides_with_a_deeper_one():
+    """Its 1x1 map has a place at every step of the finer level, of which every second is met."""
+    x = picture = keras.Input((20, 14, 3))
+    fine = layers.Conv2D(5, (6, 5), activation="relu")(x)
+    deep = layers.MaxPooling2D()(fine)
+    window = layers.AveragePooling2D((15, 10), strides=1)(fine)
+    joined = layers.Add()([layers.Reshape((5,))(window), layers.GlobalAveragePooling2D()(deep)])
+    model = keras.Model(picture, layers.Dense(3)(joined))
+    check_slid(randomise(model), (26, 19), stride=2)
+
+
 def test_a_flattened_level_slides_with_a_pooled_one():
     picture = keras.Input((23, 23, 3))
     fine = layers.Conv2D(4, 3, strides=2, activation="relu")(picture)

@@ -140,7 +140,8 @@ class Builder:
         tensors = [node.tensor for node in given]
         values = [node.value for node in given]
         given_tensors = tensors[0] if len(given) == 1 else tensors
-        if self.chance(4):
+        # Keras takes the pictures of its augmentations by place only.
+        if self.chance(4) and not type(layer).__name__.startswith("Random"):
             self.tags.add("called by keyword")
             tensor = layer(**{next(iter(inspect.signature(layer.call).parameters)): given_tensors})
         else:
