@@ -77,6 +77,49 @@ class ConsoleListener(Listener):
         return f"{self.name} {experiment.number}. {experiment.title}".lstrip()
 
 
+class EpochLines:
+    """Tells how a training goes: a bar on a terminal, and a line for every epoch.
+
+    Args:
+        console: where to.
+        monitor: the figure that matters.
+
+    Use it as a context, and give `tell` to the training.
+    """
+
+    def __init__(self, console: Console, monitor: str) -> None:
+        self.console, self.monitor = console, monitor
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=None)
+
+    def __enter__(self) -> EpochLines:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tell(self, done: int, total: int, logs: dict) -> None:
+        """After every batch, and after every epoch with its logs."""
+        self.bar.update(self.task, completed=done, total=total)
+        if logs:
+            self.console.print(
+                f"epoch {logs['epoch']} (stage {logs['stage'] + 1}): loss {logs['loss']:.4f}, "
+                f"{self.monitor} {logs[self.monitor]:.4f}, learning rate "
+                f"{logs['learning_rate']:.2g}, {logs['seconds']:.1f} s",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
 def results_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """The results of a run as a table."""
     table = Table(title=Text(title), title_justify="left")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fcnkeras.cli import convert, experiments, export, inspect
+from fcnkeras.cli import convert, evaluate, experiments, export, inspect, train
 
 app = typer.Typer(
     help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
@@ -15,6 +15,8 @@ app = typer.Typer(
 )
 app.command()(convert.convert)
 app.command()(experiments.experiments)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(export.export)
 app.command()(inspect.inspect)
 

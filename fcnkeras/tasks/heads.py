@@ -37,6 +37,7 @@ def task_model(
     units: int = 256,
     dropout: float = 0.0,
     learned_weights: bool = False,
+    feeding: tuple[str, int] | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """A network with a head for every task of a schema, for pictures of any size.
@@ -46,7 +47,7 @@ def task_model(
         schema: what to predict; all classes must be known, see `Schema.fitted`.
         head: "pooled": the last map, pooled; "multi_level": the averages of all blocks, joined and
             of length 1; "mlsp": all blocks on a grid, for a network that stays frozen.
-        units, dropout, learned_weights: see `head_model`.
+        units, dropout, learned_weights, feeding: see `head_model`.
         name: the model's name.
 
     Returns:
@@ -66,7 +67,14 @@ def task_model(
         base, head, levels=levels, drop_top=drop_top, pooling=pooling, grid=grid
     )
     shape = features.output.shape[1:]
-    top = head_model(shape, schema, units=units, dropout=dropout, learned_weights=learned_weights)
+    top = head_model(
+        shape,
+        schema,
+        units=units,
+        dropout=dropout,
+        learned_weights=learned_weights,
+        feeding=feeding,
+    )
     return join_models(features, top, name=name or f"{base.name}_{schema.name}")
 
 
@@ -77,6 +85,7 @@ def head_model(
     units: int = 256,
     dropout: float = 0.0,
     learned_weights: bool = False,
+    feeding: tuple[str, int] | None = None,
 ) -> keras.Model:
     """From features to the outputs of every task; it depends on each record alone.
 
@@ -90,6 +99,7 @@ def head_model(
         units: channels of the two convolutions.
         dropout: share dropped before the Dense layers while training.
         learned_weights: whether each task has a learned weight, see `losses.LearnedWeightLoss`.
+        feeding: the feeder that pictures go through and what it is given; kept in the model.
 
     Returns:
         A `keras.Model` named "head", (batch, *features) to a dict of (batch, values) by task, in
@@ -101,7 +111,7 @@ def head_model(
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout}")
     given = keras.Input(features, name="features")
-    x = TaskSchema(dump_schema(schema), name="schema")(given)
+    x = TaskSchema(dump_schema(schema), *(feeding or ()), name="schema")(given)
     if len(features) == 3:
         x = layers.Conv2D(units, 1, activation="relu", name="grid_conv1")(x)
         x = layers.Conv2D(units, 3, activation="relu", padding="same", name="grid_conv2")(x)
@@ -151,9 +161,25 @@ def schema_of(model: keras.Model) -> Schema:
     Raises:
         ValueError: it was not made by `task_model`.
     """
+    return parse_schema(_schema_layer(model).text)
+
+
+def feeding_of(model: keras.Model) -> tuple[str, int] | None:
+    """The feeder that a task model was trained with and what it was given, if the model knows.
+
+    Raises:
+        ValueError: it was not made by `task_model`.
+    """
+    layer = _schema_layer(model)
+    if layer.feeder is None or layer.size is None:
+        return None
+    return layer.feeder, layer.size
+
+
+def _schema_layer(model: keras.Model) -> TaskSchema:
     for layer in _layers(model):
         if isinstance(layer, TaskSchema):
-            return parse_schema(layer.text)
+            return layer
     raise ValueError(f"Model '{model.name}' was not made by `task_model`: it has no schema.")
 
 

@@ -76,17 +76,21 @@ class TaskWeight(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fcnkeras")
 class TaskSchema(keras.layers.Layer):
-    """Passes features on, and keeps in the model what it predicts.
+    """Passes features on, and keeps in the model what it predicts and how it is fed.
 
     Args:
         text: the schema as YAML; read it with `heads.schema_of`.
+        feeder: the name of the feeder that it was trained with, if it is known.
+        size: what that feeder was given, in pixels.
 
     Input and output shape: any.
     """
 
-    def __init__(self, text: str, **kwargs: Any) -> None:
+    def __init__(
+        self, text: str, feeder: str | None = None, size: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.text = text
+        self.text, self.feeder, self.size = text, feeder, size
 
     def call(self, features: Any) -> Any:
         return features
@@ -95,7 +99,8 @@ class TaskSchema(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "text": self.text}
+        kept = {"text": self.text, "feeder": self.feeder, "size": self.size}
+        return {**super().get_config(), **kept}
 
 
 @keras.saving.register_keras_serializable("fcnkeras")

@@ -1,0 +1,155 @@
+"""`fcnkeras train`: a model for the tasks of a schema, from labelled pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
+from fcnkeras.cli.labels import File, Labels, Margin, Root, SchemaName, figures_table, find_schema
+
+if TYPE_CHECKING:
+    from fcnkeras.training.run import Settings
+
+
+def train(
+    labels: Labels,
+    out: Annotated[Path, typer.Option(help="Folder of results; run again to go on.")] = Path(
+        "runs/train"
+    ),
+    schema: SchemaName = None,
+    file: File = None,
+    root: Root = None,
+    margin: Margin = 0.0,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Pictures alike in this target stay in one part, such as artist."),
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="The split.csv of another run, in place of a new division.")
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="VGG16, VGG19, ResNet50, InceptionV3, Xception, MobileNetV2 ...")
+    ] = "MobileNetV2",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, random, or the path of a weights file.")
+    ] = "imagenet",
+    head: Annotated[str, typer.Option(help="pooled, multi_level or mlsp.")] = "pooled",
+    drop_top: Annotated[
+        int | None, typer.Option(help="pooled: cut off so many fully connected layers.")
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="pooled: avg or max.")] = "avg",
+    stages: Annotated[
+        str, typer.Option(help="What is trained, epochs and learning rates; freeze2: blocks.")
+    ] = "head:3@1e-3,all:10@1e-4",
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, adam, adamw, rmsprop, nadam or lion.")
+    ] = "adam",
+    schedule: Annotated[str, typer.Option(help="plateau, cosine or constant.")] = "plateau",
+    patience: Annotated[int, typer.Option(help="Epochs before a plateau lowers the rate.")] = 3,
+    early_stopping: Annotated[
+        int | None, typer.Option(help="Epochs without improvement that end a stage.")
+    ] = None,
+    monitor: Annotated[
+        str, typer.Option(help="What chooses the epoch, such as val_loss, val_accuracy.")
+    ] = "val_loss",
+    feeder: Annotated[str, typer.Option(help="squash, crop, pad, multicrop or native.")] = "native",
+    size: Annotated[
+        int, typer.Option(help="Of the square or the short side; 0: the network's own.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(help="Pictures in a batch.")] = 16,
+    dropout: Annotated[float, typer.Option(help="Before the outputs.")] = 0.0,
+    flip: Annotated[bool, typer.Option(help="Mirror training pictures at random.")] = True,
+    crop: Annotated[float, typer.Option(help="Cut off up to this share at random.")] = 0.04,
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Each class counts the same.")
+    ] = False,
+    learned_weights: Annotated[
+        bool, typer.Option("--learned-weights", help="The tasks' losses are weighed by learning.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of division, new weights, order and flips.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a network for the tasks of a schema: classes, scores, distributions, hues, attributes.
+
+    The best epoch on validation pictures is kept and evaluated on test pictures. OUT then holds
+    model.keras, history.csv, evaluation.json, predictions.csv, errors.csv and report.html.
+
+    Example: fcnkeras train photos --network VGG16 --stages "head:3@1e-3,all:10@1e-4"
+
+    Attributes: fcnkeras train labels.csv --schema art_composition --network ResNet50
+    --head multi_level
+
+    Exit codes: 0 done; 2 bad input; 3 done, but some pictures could not be read or there is no
+    report; 130 interrupted.
+    """
+    given = dict(locals())
+    with one_sentence(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        result, missing = _train(given, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    for line in missing:
+        typer.echo(line, err=True)
+    if missing:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[str]]:
+    """Reads the labels, runs, reports; returns the result and, in words, what was not done."""
+    labels, out = given["labels"], given["out"]
+    if not labels.exists():
+        raise ValueError(f"No such folder or file of labels: {labels}")
+    make_folder("--out", out)
+    import_keras()
+    from fcnkeras.console import EpochLines, make_console
+    from fcnkeras.report import write_training_report
+    from fcnkeras.tasks.sources import read_labels, split_labels
+    from fcnkeras.training.run import train_tasks
+
+    schema = find_schema(given["schema"], labels)
+    settings = _settings(given)
+    read = read_labels(
+        labels, schema, file=given["file"], root=given["root"], margin=given["margin"]
+    )
+    parts = split_labels(
+        read, schema, seed=given["seed"], group=given["group"], split=given["split"]
+    )
+    console = make_console(stderr=quiet)
+    title = f"{schema.name}: {settings.network} on {labels}"
+    with EpochLines(console, settings.recipe.monitor) as lines:
+        result = train_tasks(parts, schema, out, settings, title=title, tell=lines.tell)
+    console.print(figures_table(title, result["test"]))
+    missing = []
+    try:
+        console.print(f"report: {write_training_report(out)}", markup=False, soft_wrap=True)
+    except ImportError as error:
+        missing.append(f"no report: {error}")
+    if result["rejected"]:
+        missing.append(
+            f"{result['rejected']} picture(s) could not be read and were left out: "
+            f"{out / 'rejected.csv'}"
+        )
+    return result, missing
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    from fcnkeras.training.run import Settings
+    from fcnkeras.training.stages import Recipe, parse_stages
+
+    recipe = Recipe(
+        parse_stages(given["stages"]),
+        **{
+            name: given[name]
+            for name in ("monitor", "optimizer", "schedule", "patience", "early_stopping")
+        },
+    )
+    names = (
+        "network weights head drop_top pooling dropout learned_weights class_weights feeder size "
+        "batch flip crop seed"
+    )
+    return Settings(recipe, **{name: given[name] for name in names.split()})

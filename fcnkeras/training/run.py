@@ -1,0 +1,284 @@
+"""One training run: from labelled pictures and a schema to a model, its figures and their files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fcnkeras.augment import Augmentation, augmented
+from fcnkeras.batching import FedPictures
+from fcnkeras.data.records import Collection, DataError
+from fcnkeras.data.sources import write_parts
+from fcnkeras.encoding import encode_target
+from fcnkeras.feeders import get_feeder
+from fcnkeras.files import write_atomically, write_csv, write_json
+from fcnkeras.models.classifier import build_classifier
+from fcnkeras.models.specs import get_spec
+from fcnkeras.tasks.classes import ClassTask
+from fcnkeras.tasks.features import HEADS, POOLINGS
+from fcnkeras.tasks.heads import compile_arguments, fed_task_model, split_model, task_model
+from fcnkeras.tasks.losses import balanced_weights
+from fcnkeras.tasks.schema import Schema
+from fcnkeras.tasks.schemas import dump_schema
+from fcnkeras.training.evaluation import check_kinds, evaluate_tasks, write_evaluation
+from fcnkeras.training.finetune import compiles_anew
+from fcnkeras.training.freezing import freeze_blocks, train_all
+from fcnkeras.training.stages import Recipe, Stage, fit_stages
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of, besides pictures and schema.
+
+    Attributes:
+        recipe: how the model is trained.
+        network: a name of `fcnkeras.models.specs`.
+        weights: "imagenet" or what the network has, "random", or the path of a weights file.
+        head: "pooled", "multi_level" or "mlsp", see `fcnkeras.tasks.heads`.
+        drop_top: of "pooled": fully connected layers to cut off the network.
+        pooling: of "pooled": "avg" or "max".
+        dropout: share dropped before the outputs while training.
+        learned_weights: whether the tasks' losses are weighed by learned numbers.
+        class_weights: whether rare classes count more, so that each class counts the same.
+        feeder: "squash", "crop", "pad", "multicrop" or "native".
+        size: side of the square, or short side, in pixels; 0 for the network's own.
+        batch: the most pictures in a batch.
+        flip: whether training pictures are mirrored at random.
+        crop: the share of a training picture that may be cut off at random.
+        seed: of new weights, order and augmentation.
+    """
+
+    recipe: Recipe
+    network: str = "MobileNetV2"
+    weights: str = "imagenet"
+    head: str = "pooled"
+    drop_top: int | None = None
+    pooling: str = "avg"
+    dropout: float = 0.0
+    learned_weights: bool = False
+    class_weights: bool = False
+    feeder: str = "native"
+    size: int = 0
+    batch: int = 16
+    flip: bool = True
+    crop: float = 0.04
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        get_spec(self.network)
+        get_feeder(self.feeder)
+        for name, value, values in (
+            ("head", self.head, HEADS),
+            ("pooling", self.pooling, tuple(POOLINGS)),
+        ):
+            if value not in values:
+                raise ValueError(f"`{name}` must be one of {', '.join(values)}. Received: {value}")
+        if self.size < 0:
+            raise ValueError(
+                f"`size` must be 1 or more, 0 for the network's. Received: {self.size}"
+            )
+
+    @property
+    def fed_size(self) -> int:
+        """What the feeder is given."""
+        return self.size or get_spec(self.network).native
+
+
+Tell = Callable[[int, int, dict], Any]
+
+
+def train_tasks(
+    parts: Mapping[str, Collection],
+    schema: Schema,
+    out: Path,
+    settings: Settings,
+    *,
+    title: str = "",
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    tell: Tell = lambda done, total, logs: None,
+) -> dict[str, Any]:
+    """Trains a model on the tasks of a schema, and evaluates it on pictures that chose nothing.
+
+    Args:
+        parts: "train"; "val", which chooses the epoch; and "test", used once, at the end.
+        schema: what to predict; classes that it leaves open are taken from "train".
+        out: folder for the files; a call on the same folder goes on where one was interrupted.
+        settings: how.
+        title: of the report.
+        callbacks: gives more Keras callbacks for each stage.
+        tell: progress, see `callbacks.Progress`.
+
+    Returns:
+        The content of `result.json`: the best epoch, the parameters, seconds, and the figures of
+        every task on the test pictures. Beside it in `out`: `model.keras` (RGB pixels of 0-255 to
+        a dict by task), `schema.yaml`, `settings.json`, `split.csv`, `rejected.csv`, `history.csv`
+        and what `write_evaluation` writes.
+
+    Raises:
+        DataError: the parts do not fit the schema, or the folder holds another run.
+        ValueError: settings that do not fit together, or training diverged.
+        WeightsError: the weights cannot be had.
+    """
+    for name in ("train", "val", "test"):
+        if not len(parts.get(name, ())):
+            raise DataError(f"there must be a picture in part {name}. Received: none")
+    schema = schema.fitted(parts["train"])
+    for part in ("val", "test"):
+        schema.fitted(parts[part])
+    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, settings, schema, parts, title)
+    if (out / "result.json").exists():
+        return json.loads((out / "result.json").read_text())
+    keras.utils.set_random_seed(settings.seed)
+    model = build_task_model(schema, settings)
+    fed = fed_task_model(model, settings.feeder)
+    data = {
+        name: feed(part, schema, settings, train=name == "train") for name, part in parts.items()
+    }
+    for each in data.values():
+        check_kinds(each, schema)
+    history = _fit(model, fed, data, out, settings, callbacks, tell)
+    evaluation = evaluate_tasks(fed, data["test"], schema)
+    figures = write_evaluation(out, evaluation)
+    rejected = [(name, each) for name, part in parts.items() for each in part.rejected]
+    rejected += [(name, each) for name, each_data in data.items() for each in each_data.rejected]
+    rows = [{"part": name, "file": str(r.path), "reason": r.reason} for name, r in rejected]
+    write_csv(out / "rejected.csv", rows, ("part", "file", "reason"))
+    train_all(model)
+    write_atomically(out / "model.keras", model.save)
+    best = settings.recipe.best(history)
+    result = {
+        "title": title,
+        "schema": schema.name,
+        "network": settings.network,
+        "best_epoch": int(best["epoch"]) + 1,
+        "epochs": len(history),
+        settings.recipe.monitor: best[settings.recipe.monitor],
+        "parameters": model.count_params(),
+        "training_seconds": sum(row["seconds"] for row in history),
+        "rejected": len(rows),
+        "test": figures,
+    }
+    write_json(out / "result.json", result)
+    for name in ("state.npz", "best.npz"):
+        (out / name).unlink(missing_ok=True)
+    for pictures in data.values():
+        pictures.forget()
+    return result
+
+
+def build_task_model(schema: Schema, settings: Settings) -> keras.Model:
+    """The model of a run: RGB pixels of 0-255, of any size, to a dict of outputs by task."""
+    spec = get_spec(settings.network)
+    weights = None if settings.weights == "random" else settings.weights
+    base = build_classifier(spec, weights=weights, include_preprocessing=True)
+    return task_model(
+        base,
+        schema,
+        settings.head,
+        levels=None if settings.head == "pooled" else spec.levels,
+        drop_top=settings.drop_top,
+        pooling=settings.pooling,
+        dropout=settings.dropout,
+        learned_weights=settings.learned_weights,
+        feeding=(settings.feeder, settings.fed_size),
+        name=f"{spec.name}_{schema.name}",
+    )
+
+
+def feed(
+    part: Collection, schema: Schema, settings: Settings, *, train: bool = False
+) -> FedPictures:
+    """The pictures of one part, as the run feeds them; those that are broken are skipped."""
+    weights = None
+    if train and settings.class_weights:
+        weights = {
+            task.name: class_weights(part, task)
+            for task in schema.tasks
+            if isinstance(task, ClassTask)
+        }
+    return FedPictures(
+        part,
+        settings.feeder,
+        settings.fed_size,
+        batch=settings.batch,
+        targets=list(schema.names),
+        weights=weights,
+        skip_broken=True,
+        shuffle=train,
+        seed=settings.seed,
+    )
+
+
+def class_weights(part: Collection, task: ClassTask) -> np.ndarray:
+    """(records,) weights with which every class counts the same; 1 where it is not known."""
+    encoded = encode_target(part, task.name)
+    found = np.ones(len(part))
+    found[encoded.known] = balanced_weights(encoded.values[encoded.known], len(task.names))
+    return found
+
+
+def _fit(
+    model: keras.Model,
+    fed: keras.Model,
+    data: Mapping[str, FedPictures],
+    out: Path,
+    settings: Settings,
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]],
+    tell: Tell,
+) -> list[dict[str, float]]:
+    spec = get_spec(settings.network)
+    features, _ = split_model(model)
+    training = augmented(fed, Augmentation(settings.flip, settings.crop, seed=settings.seed))
+
+    def freeze(stage: Stage) -> None:
+        train_all(model)
+        if settings.head == "mlsp" or stage.frozen == "base":
+            for layer in features.layers:
+                layer.trainable = False
+        else:
+            freeze_blocks(features, spec.blocks, int(stage.frozen))
+            if settings.weights == "random" and not stage.frozen:
+                train_all(model)  # new means and deviations are needed, not kept
+
+    def compile_model(optimizer: keras.optimizers.Optimizer) -> None:
+        training.compile(optimizer=optimizer, **compile_arguments(fed), jit_compile=compiles_anew())
+
+    return fit_stages(
+        training,
+        data["train"],
+        data["val"],
+        out,
+        settings.recipe,
+        freeze=freeze,
+        compile_model=compile_model,
+        callbacks=callbacks,
+        tell=tell,
+    )
+
+
+def _claim(
+    out: Path, settings: Settings, schema: Schema, parts: Mapping[str, Collection], title: str
+) -> None:
+    """Writes settings and split of a new run, or checks that the run begun here has the same."""
+    described = json.loads(json.dumps({**asdict(settings), "schema": dump_schema(schema)}))
+    file = out / "settings.json"
+    if not (out / "history.csv").exists() and not (out / "result.json").exists():
+        (out / "split.csv").unlink(missing_ok=True)  # nothing that could be mixed up
+    elif file.exists():
+        before = json.loads(file.read_text())
+        for key in sorted({*described, *before} - {"title"}):
+            if before.get(key) != described.get(key):
+                raise DataError(
+                    f"{out} holds a run with {key}={before.get(key)!r}, now it is "
+                    f"{described.get(key)!r}: take another folder, or delete that one."
+                )
+    write_parts(out, parts)
+    write_json(file, {"title": title, **described})
+    write_atomically(out / "schema.yaml", lambda path: path.write_text(dump_schema(schema)))
