@@ -130,7 +130,7 @@ def _classes(task: str, found: Mapping[str, Any]) -> html.Markup:
 def _errors(rows: Sequence[Mapping[str, str]]) -> html.Markup:
     if not rows:
         return html.paragraph("No test picture was answered wrongly.")
-    parts = []
+    parts: list[html.Markup] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         cards = [_card(row) for row in rows if row["task"] == task]
         parts += [
