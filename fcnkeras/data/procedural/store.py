@@ -96,22 +96,43 @@ def make_task(
         >>> len(list(root.glob("train/*/*.png")))
         5
     """
-    task, folder = _task(name), Path(folder)
-    _check(counts, seed)
+    task = _task(name)
+    check_counts(counts, seed)
+
+    def fill(unfinished: Path) -> None:
+        for part, count in counts.items():
+            for index, class_name in enumerate(task.classes):
+                (unfinished / part / class_name).mkdir(parents=True)
+                for number in range(count):
+                    picture = task.draw(class_name, stream(name, part, index, number, seed))
+                    path = unfinished / part / class_name / f"{number:04d}.png"
+                    picture.save(path, compress_level=2)
+
     about = {"task": name, "counts": dict(counts), "seed": seed, "drawing": DRAWING}
+    return whole_folder(Path(folder), about, fill)
+
+
+def whole_folder(folder: Path, about: dict[str, object], fill: Callable[[Path], None]) -> Path:
+    """Makes a folder whole or not at all, unless it is there already.
+
+    Args:
+        folder: where; its parent is made if need be.
+        about: what the folder holds, JSON values, for `task.json`.
+        fill: writes everything else into the folder that it is given.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _same_or_raise(folder, about)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         unfinished.chmod(0o755)  # mkdtemp's folders are for one user only
-        for part, count in counts.items():
-            for index, class_name in enumerate(task.classes):
-                (unfinished / part / class_name).mkdir(parents=True)
-                for number in range(count):
-                    picture = task.draw(class_name, _stream(name, part, index, number, seed))
-                    path = unfinished / part / class_name / f"{number:04d}.png"
-                    picture.save(path, compress_level=2)
+        fill(unfinished)
         (unfinished / "task.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()  # empty, as seen above; only needed where rename does not replace it
@@ -129,7 +150,8 @@ def _task(name: str) -> ProceduralTask:
     return TASKS[name]
 
 
-def _check(counts: Mapping[str, int], seed: int) -> None:
+def check_counts(counts: Mapping[str, int], seed: int) -> None:
+    """Raises ValueError unless these are numbers of pictures by part, and a seed."""
     if not counts:
         raise ValueError("counts must name at least one part; received none.")
     for part, count in counts.items():
@@ -141,7 +163,7 @@ def _check(counts: Mapping[str, int], seed: int) -> None:
         raise ValueError(f"seed must be 0 or more; received {seed}.")
 
 
-def _stream(name: str, part: str, index: int, number: int, seed: int) -> np.random.Generator:
+def stream(name: str, part: str, index: int, number: int, seed: int) -> np.random.Generator:
     """Each picture has random numbers of its own, told by what it is, not by what came before."""
     keys = [seed, zlib.crc32(name.encode()), zlib.crc32(part.encode()), index, number]
     return np.random.default_rng(keys)

@@ -16,13 +16,16 @@ from fcnkeras.data.procedural.proportions import MAX_ASPECT
 MIN_SHORT_SIDE, MAX_SHORT_SIDE = 112, 144
 
 
-def draw(class_name: str, rng: np.random.Generator) -> Image.Image:
-    """Paint one picture in the style `class_name`, of an aspect from 1:3 to 3:1, log-uniform."""
+def draw(class_name: str, rng: np.random.Generator, colours: Array | None = None) -> Image.Image:
+    """Paint one picture in the style `class_name`, of an aspect from 1:3 to 3:1, log-uniform.
+
+    Its six `colours`, an array (6, 3), are those of a random palette by default.
+    """
     short = rng.uniform(MIN_SHORT_SIDE, MAX_SHORT_SIDE)
     a = rng.uniform(-1, 1)
     long, short = round(short * MAX_ASPECT ** abs(a)), round(short)
     width, height = (long, short) if a >= 0 else (short, long)
-    colours = palette(rng, 6)
+    colours = palette(rng, 6) if colours is None else colours
     scene = _scene(rng, colours, np.array([width, height]) / short)
     plain = to_image(scene).resize((width, height), Image.Resampling.BICUBIC)
     styled = STYLES[class_name](rng, scene, colours, width, height)
