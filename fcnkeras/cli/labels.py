@@ -72,8 +72,8 @@ def figures_table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table
 
 def number(value: Any) -> str:
     """A figure in a table."""
-    if value is None:
-        return "–"
+    if value is None or isinstance(value, str):
+        return value or "–"
     if isinstance(value, list):
         return " to ".join(number(each) for each in value)
     return str(value) if isinstance(value, int) else f"{value:.4f}"

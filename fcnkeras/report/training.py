@@ -76,8 +76,8 @@ def headline(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    if value is None:
-        return "–"
+    if value is None or isinstance(value, str):
+        return value or "–"
     if isinstance(value, list):
         return "–".join(_number(each) for each in value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
@@ -151,7 +151,13 @@ def _card(row: Mapping[str, str]) -> html.Markup:
 
 def _settings(settings: Mapping[str, Any]) -> html.Markup:
     rows = []
-    for key, value in settings.items():
+    flat = {**settings.get("recipe", {}), **settings}
+    for key, value in flat.items():
+        if key in (
+            "recipe",
+            "schema",
+        ):  # of which the keys are told, and `schema.yaml` is beside it
+            continue
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         rows.append((key.replace("_", " "), shown))
     return html.table(("Setting", "Value"), rows, label="Settings of the run")

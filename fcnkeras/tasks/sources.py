@@ -113,6 +113,12 @@ def split_labels(
     if set(parts) == set(FRACTIONS):
         return dict(parts)
     (whole,) = parts.values()
+    for name in schema.names:
+        if name not in whole.targets:
+            raise DataError(
+                f"the data must have the target {name} of schema {schema.name}. "
+                f"Received: {', '.join(whole.targets) or 'none'}"
+            )
     if split is not None:
         found = load_split(split, whole)
     else:
