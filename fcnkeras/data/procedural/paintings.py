@@ -170,7 +170,7 @@ def _ground(
     rng: np.random.Generator,
     size: tuple[int, int],
     *,
-    textures: Array,
+    textures: NDArray[np.int64],
     hue: float,
     saturations: Array,
     luma: float,
