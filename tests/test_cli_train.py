@@ -217,3 +217,23 @@ def test_a_model_without_tasks_is_refused(data: Path, tmp_path: Path) -> None:
     result = call("evaluate", data / "styles" / "all", "--model", tmp_path / "m.keras", *out)
     assert result.exit_code == 2
     assert "was not made by `task_model`" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "stages"),
+    [
+        ("ResNet18", "head:1@1e-2,all:1@1e-3"),
+        ("ResNet18", "all:1@1e-3"),
+        ("ResNet18", "freeze1:1@1e-3"),
+        ("ResNet18", "freeze4:1@1e-3"),
+        ("ResNet34", "freeze2:1@1e-3"),
+        ("ResNet50", "freeze3:1@1e-3"),
+    ],
+)
+def test_periods_by_residual_networks(
+    data: Path, tmp_path: Path, network: str, stages: str
+) -> None:
+    options = ("--network", network, "--weights", "random", "--size", 64, "--feeder", "crop")
+    result = train(data / "styles" / "all", tmp_path, *options, "--stages", stages)
+    assert result["epochs"] == len(stages.split(","))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 from keras import layers
 
 from fcnkeras.layers import LocalResponseNormalization
-from fcnkeras.models.npy_weights import assign_weights, read_npy_weights
+from fcnkeras.models.npy_weights import load_file
 
 LEAST = 67  # pixels: 15 cells behind conv1, 7 behind pool1, 3 behind pool2, 1 behind pool5
 
@@ -75,7 +74,7 @@ def AlexNet(
         raise ValueError(f"`weights` must be None or a file. No such file: {weights}")
     model = _build(classes, input_shape, classifier_activation, dropout, name)
     if weights is not None:
-        _load(model, Path(weights))
+        load_file(model, Path(weights))
     return model
 
 
@@ -107,17 +106,3 @@ def _build(
 
 def _conv(filters: int, size: int, name: str, padding: str = "same", **options: Any) -> Any:
     return layers.Conv2D(filters, size, padding=padding, activation="relu", name=name, **options)
-
-
-def _load(model: keras.Model, path: Path) -> None:
-    arrays = read_npy_weights(path) if path.suffix == ".npy" else None
-    try:
-        if arrays is not None:
-            assign_weights(model, arrays)
-        else:
-            with warnings.catch_warnings():  # see `fcnkeras.models.classifier`
-                warnings.filterwarnings("ignore", message="Skipping nested container")
-                model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ValueError(f"The weights in {path} do not fit {model.name} ({reason})") from error

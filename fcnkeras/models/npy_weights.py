@@ -16,6 +16,7 @@ import math
 import mmap
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -315,3 +316,22 @@ def assign_weights(model: keras.Model, weights: Mapping[str, list[np.ndarray]]) 
             raise ValueError(f"layer '{name}' needs shapes {want_text}, the file has {have_text}")
     for name, layer in by_name.items():
         layer.set_weights(weights[name])
+
+
+def load_file(model: keras.Model, path: Path) -> None:
+    """Gives a model the weights in a .npy file, or in one that Keras wrote.
+
+    Raises:
+        ValueError: the file does not fit.
+    """
+    arrays = read_npy_weights(path) if path.suffix == ".npy" else None
+    try:
+        if arrays is not None:
+            assign_weights(model, arrays)
+        else:
+            with warnings.catch_warnings():  # see `fcnkeras.models.classifier`
+                warnings.filterwarnings("ignore", message="Skipping nested container")
+                model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ValueError(f"The weights in {path} do not fit {model.name} ({reason})") from error

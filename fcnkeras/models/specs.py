@@ -52,11 +52,30 @@ def _vgg(name: str) -> NetworkSpec:
     return NetworkSpec(name, f"keras.applications:{name}", 224, "caffe", "block2_pool", blocks)
 
 
+def _resnet(name: str, blocks: tuple[int, ...]) -> NetworkSpec:
+    """ResNet-18 and -34; the levels are the outputs of their residual blocks."""
+    outs = [
+        [f"conv{stage}_block{n}_out" for n in range(1, count + 1)]
+        for stage, count in enumerate(blocks, start=2)
+    ]
+    return NetworkSpec(
+        name,
+        f"fcnkeras.models.resnet:{name}",
+        224,
+        "torch",
+        outs[0][-1],
+        ("pool1_pool", *(stage[-1] for stage in outs)),
+        levels=tuple(out for stage in outs for out in stage),
+    )
+
+
 SPECS = {
     spec.name: spec
     for spec in (
         _vgg("VGG16"),
         _vgg("VGG19"),
+        _resnet("ResNet18", (2, 2, 2, 2)),
+        _resnet("ResNet34", (3, 4, 6, 3)),
         NetworkSpec(
             "ResNet50",
             "keras.applications:ResNet50",
