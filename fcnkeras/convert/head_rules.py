@@ -138,7 +138,8 @@ def on_vector(call: Call) -> Step:
             step = same(layer, "at each location", {"shared_axes": shared})
             return replace(step, weights=(((units,), (1, 1, units)),))
         conv_axis = 1 if getattr(layer, "data_format", None) == "channels_first" else 3
-        reads_channels = len(shape) == 4 and _channel_axis(shape) == conv_axis
+        one = all(side == 1 for side in shape[1:])  # of one channel, either axis is it
+        reads_channels = len(shape) == 4 and (one or _channel_axis(shape) == conv_axis)
         if (
             isinstance(layer, layers.Conv2D)
             and tuple(layer.kernel_size) == (1, 1)

@@ -173,6 +173,8 @@ def test_many_random_graphs_are_equal_or_refused():
 
 def swapped_axes(twin, step):
     """Rows for columns, in a kernel that is larger than one place."""
+    if getattr(twin, "kernel", None) is None:
+        return False
     kernel = numpy(twin.kernel)
     if kernel.ndim != 4 or max(kernel.shape[:2]) == 1:
         return False
@@ -236,7 +238,7 @@ def explore_damage(damage, number):
         if not max(apart) >= MATTERS[graph.policy]:
             return
         tally["matters"] += 1
-        with pytest.raises(ConversionError, match="differs"):
+        with pytest.raises(ConversionError, match=r"differs|not finite"):
             convert_damaged(graph.model, damage, layer)
 
     hold()
