@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from fcnkeras.convert.forms import activation_name, op_name
 from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
+from fcnkeras.explain.gradients import no_gradients
 
 CallFunction = Callable[[Call, Sequence[Any], dict[str, Any]], Any]
 
@@ -99,6 +100,13 @@ class Network:
             names = _distinct([_name_of(tensor) for tensor in keras.tree.flatten(structure)])
         self.names = tuple(names)
         self.endings = [self._ending(ref) for ref in self.graph.outputs]
+        self._kept: dict[Any, Any] = {}
+
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for each key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _ending(self, ref: Ref) -> _Ending:
         call = self.graph.producer(ref)
@@ -122,6 +130,21 @@ class Network:
             raise ValueError(f"`layer` must name a layer of '{self.model.name}'. Received: {name}")
         return found[-1]
 
+    def layer_name(self, ref: Ref) -> str:
+        """The name of the layer that makes a tensor."""
+        call = self.graph.producer(ref)
+        return "picture" if call is None else call.layer.name
+
+    def calls_behind(self, refs: Sequence[Ref]) -> list[Call]:
+        """The calls that lead from some tensors to the outputs, none of which makes one of them."""
+        return _between(self.graph, refs)
+
+    def joined(self, scores: Any) -> Any:
+        """Scores of crops, (n, units), as the one of their picture, (1, units)."""
+        if self.join is None:
+            return scores
+        return (ops.max if self.join == "max" else ops.mean)(scores, axis=0, keepdims=True)
+
     def tensors(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs as tensors; pictures as float32, whatever the model takes."""
         dtypes = ["float32", *(ref.dtype for ref in self.graph.inputs[1:])]
@@ -130,7 +153,8 @@ class Network:
 
     def values(self, inputs: Sequence[Any], call: CallFunction = call_layer) -> dict[Ref, Any]:
         """Every tensor of the graph for these inputs."""
-        return run(self.graph, self.tensors(inputs), call)
+        with no_gradients():
+            return run(self.graph, self.tensors(inputs), call)
 
     def behind(
         self, refs: Sequence[Ref], values: Mapping[Ref, Any], call: CallFunction = call_layer
@@ -143,7 +167,7 @@ class Network:
                 all of `refs`.
             call: what to do in place of calling a layer.
         """
-        calls = _between(self.graph, refs)
+        calls = self.calls_behind(refs)
         made = {ref for each in calls for ref in each.outputs} | set(refs)
         outside = {ref for each in calls for ref in each.inputs} - made
         outside |= {ref for ref in self.graph.outputs if ref not in made}
@@ -171,15 +195,15 @@ class Network:
 
     def outputs(self, inputs: Sequence[Any]) -> Outputs:
         """What the network says of pictures."""
-        return self.behind(self.graph.inputs, {})(*self.tensors(inputs))
+        with no_gradients():
+            return self.behind(self.graph.inputs, {})(*self.tensors(inputs))
 
     def _outputs(self, outputs: list[Any], scores: dict[int, Any]) -> Outputs:
         found, values = [], []
         for output, ending in zip(outputs, self.endings, strict=True):
             score = scores.get(id(ending.call), output)
             if self.join is not None:
-                pool = ops.max if self.join == "max" else ops.mean
-                score = pool(score, axis=0, keepdims=True)
+                score = self.joined(score)
                 output = ending.squash(score)
             found.append(ops.cast(score, "float32"))
             values.append(ops.cast(output, "float32"))
@@ -187,7 +211,6 @@ class Network:
 
 
 def _between(graph: Graph, refs: Sequence[Ref]) -> list[Call]:
-    """The calls that lead from some tensors to the outputs, none of which makes one of them."""
     needed, backward = set(graph.outputs), []
     for call in reversed(graph.calls):
         if needed.intersection(call.outputs) and not set(refs).intersection(call.outputs):

@@ -16,7 +16,7 @@ from keras import layers, ops
 
 from fcnkeras.convert.forms import activation_name
 from fcnkeras.convert.graph import Call
-from fcnkeras.explain.gradients import value_and_gradients
+from fcnkeras.explain.gradients import gradient_function
 from fcnkeras.explain.network import CallFunction, Network, call_layer
 from fcnkeras.explain.targets import Target
 
@@ -37,6 +37,7 @@ class Maps:
             for methods that do not add up.
         decided: the (crop, y, x) that decided under a max pooling, in pixels of what was fed.
         parts: maps whose sum `values` is, by name, at their own resolutions.
+        biases: what of each score the parts leave over, (n,).
     """
 
     values: Array
@@ -46,18 +47,34 @@ class Maps:
     completeness: float | None = None
     decided: tuple[int, float, float] | None = None
     parts: dict[str, Maps] = field(default_factory=dict)
+    biases: Array | None = None
 
 
 def input_gradients(
     network: Network, target: Target, inputs: Sequence[Any], call: CallFunction = call_layer
 ) -> tuple[Array, Array]:
     """The scores (n,), and their gradient with respect to the pictures, of the pictures' shape."""
-    rest = dict(zip(network.graph.inputs[1:], network.tensors(inputs)[1:], strict=True))
-    outputs_of = network.behind([network.picture], rest, call)
-    scores, (found,) = value_and_gradients(
-        lambda pictures: target.score(outputs_of(pictures)),
-        [np.asarray(inputs[0], "float32")],
-    )
+    outputs_of = network.behind(network.graph.inputs, {}, call)
+    given = network.tensors(inputs)
+    shapes = [ref.shape for ref in network.graph.inputs]
+    if target.place is None:
+        key = target.key
+
+        def score_of(*tensors: Any) -> Any:
+            return target.score(outputs_of(*tensors))
+
+    else:
+        # Which unit it is goes in as well, so that one compiled function serves all classes.
+        key, index = target.place
+        units = int(network.graph.outputs[key].shape[-1] or 0)
+        given.append(ops.convert_to_tensor(np.arange(units) == index, "float32"))
+        shapes.append((units,))
+
+        def score_of(*tensors: Any) -> Any:
+            return ops.matmul(outputs_of(*tensors[:-1]).scores[key], tensors[-1])
+
+    function = network.kept((key, call), lambda: gradient_function(score_of, shapes))
+    scores, (found,) = function(*given)
     return scores, found.astype("float32")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class Target:
         name: for captions.
         score: from `Outputs` to (n,).
         place: the output and the unit of its scores that `score` is, if it is one of them.
+        key: what tells it from other targets of the same network.
     """
 
     name: str
     score: Callable[[Outputs], Any]
     place: tuple[int, int] | None = None
+    key: Any = field(default_factory=object)
 
 
 Names = Mapping[str, Sequence[str]]
@@ -103,6 +105,7 @@ def distribution_mean(
     return Target(
         f"mean of {outputs.names[number]}",
         lambda found: ops.sum(ops.multiply(found.values[number], marks), axis=-1),
+        key=("mean", number, tuple(marks)),
     )
 
 
@@ -130,7 +133,7 @@ def hue(outputs: Outputs, degrees: float, output: str | None = None) -> Target:
         length = ops.sqrt(ops.sum(ops.square(answer), axis=-1) + 1e-12)
         return ops.sum(ops.multiply(answer, point), axis=-1) / length
 
-    return Target(f"{outputs.names[number]} near {degrees:g}°", score)
+    return Target(f"{outputs.names[number]} near {degrees:g}°", score, key=("hue", number, degrees))
 
 
 def from_function(function: Callable[..., Any], name: str | None = None) -> Target:
@@ -147,7 +150,9 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
         given = found.values[0] if single else dict(zip(found.names, found.values, strict=True))
         return ops.reshape(ops.cast(function(given), "float32"), (-1,))
 
-    return Target(name or str(getattr(function, "__name__", "a function")), score)
+    return Target(
+        name or str(getattr(function, "__name__", "a function")), score, key=("function", function)
+    )
 
 
 def resolve(
