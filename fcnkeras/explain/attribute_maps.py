@@ -20,6 +20,7 @@ from fcnkeras.explain import parts, places
 from fcnkeras.explain.cam import relative_error
 from fcnkeras.explain.gradients import gradient_function
 from fcnkeras.explain.network import CallFunction, Network, call_layer
+from fcnkeras.explain.pixels import spread
 from fcnkeras.explain.saliency import Maps
 from fcnkeras.explain.targets import Target
 
@@ -76,7 +77,7 @@ def attribute_map(
         cells = cells * (cells[0].size * (len(cells) if network.join else 1))
         centres = places.centres(network.graph, ref, values)
         found[network.layer_name(ref)] = Maps(cells, scores, True, centres)
-        total += places.spread(cells, size, centres, keep_mean=True)
+        total += spread(cells, size, centres, keep_mean=True)
     _check(network, target, sums, biases, scores)
     error = relative_error(sums + biases, scores)
     return Maps(total, scores, True, completeness=error, parts=found, biases=biases)

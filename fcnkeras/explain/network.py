@@ -97,7 +97,7 @@ class Network:
         if isinstance(structure, Mapping):
             names = keras.tree.flatten({key: key for key in structure})
         else:
-            names = _distinct([_name_of(tensor) for tensor in keras.tree.flatten(structure)])
+            names = _distinct([self.layer_name(ref) for ref in self.graph.outputs])
         self.names = tuple(names)
         self.endings = [self._ending(ref) for ref in self.graph.outputs]
         self._kept: dict[Any, Any] = {}
@@ -233,10 +233,6 @@ def _without_activation(layer: Any) -> Any:
     twin.__dict__.update(layer.__dict__)
     twin.__dict__["activation"] = keras.activations.linear
     return twin
-
-
-def _name_of(tensor: keras.KerasTensor) -> str:
-    return tensor._keras_history.operation.name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

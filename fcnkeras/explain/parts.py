@@ -72,8 +72,9 @@ def linear_classifier(network: Network, number: int) -> tuple[Call, Ref, bool]:
     if call is None or not _is_linear(call, network, number):
         raise ValueError(_CAM.format(network.model.name))
     ref = call.inputs[0]
+    ends = set(feature_maps(network, number))
     producer = graph.producer(ref)
-    while producer is not None and _passes(producer):
+    while producer is not None and ref not in ends and _passes(producer, windows=bool(ends)):
         passed.append(producer)
         ref = producer.inputs[0]
         producer = graph.producer(ref)
@@ -89,12 +90,15 @@ _CAM = (
 )
 
 
-def _passes(call: Call) -> bool:
-    """Whether a call leaves channels as they are, or pools them."""
-    kinds = (*_PASSING, layers.AveragePooling2D)
+def _passes(call: Call, windows: bool = False) -> bool:
+    """Whether a call leaves channels as they are, or pools a map; with `windows`, also one that
+    averages the map in windows."""
+    before, after = call.inputs[0].shape, call.outputs[0].shape
     if isinstance(call.layer, layers.Flatten | layers.Reshape):  # of one place only
-        return call.inputs[0].shape[-1] == call.outputs[0].shape[-1]
-    return isinstance(call.layer, kinds) or pooling_mode(call.layer) is not None
+        return before[-1] == after[-1]
+    if isinstance(call.layer, layers.AveragePooling2D):
+        return windows
+    return isinstance(call.layer, _PASSING) or pooling_mode(call.layer) is not None
 
 
 def _is_linear(call: Call, network: Network, number: int) -> bool:

@@ -76,31 +76,3 @@ def _window_line(
     reach = (window - 1) * getattr(layer, "dilation_rate", (1, 1))[axis]
     before = max((size - 1) * stride + reach + 1 - length, 0) // 2 if layer.padding == "same" else 0
     return first + step * (reach / 2 - before), step * stride
-
-
-def weights(places: Array, length: int) -> Array:
-    """The share of each cell in each pixel of a side, (length, cells): linear between the centres,
-    beyond the outermost ones those. Rows sum to 1."""
-    middles = np.arange(length) + 0.5
-    return np.stack([np.interp(middles, places, one) for one in np.eye(len(places))], axis=1)
-
-
-def spread(
-    cells: Array, size: tuple[int, int], centres: tuple[Array, Array], *, keep_mean: bool = False
-) -> Array:
-    """Brings maps from their cells to the pixels of what the network was fed.
-
-    Args:
-        cells: (n, rows, columns).
-        size: (height, width) in pixels.
-        centres: see `centres`.
-        keep_mean: lets every cell count the same in the pixels' mean, so that this is the mean of
-            the cells; else pixels near a centre have the cell's own value.
-
-    Returns:
-        (n, height, width) float32.
-    """
-    rows, columns = (weights(at, side) for at, side in zip(centres, size, strict=True))
-    if keep_mean:
-        rows, columns = (w / w.sum(axis=0) * (len(w) / w.shape[1]) for w in (rows, columns))
-    return (rows @ np.asarray(cells, "float64") @ columns.T).astype("float32")

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
-from fcnkeras.report.plots import load_matplotlib
-
-SEQUENTIAL = "viridis"
-DIVERGING = "coolwarm"
+from fcnkeras.explain.overlay import colours as colours
+from fcnkeras.explain.overlay import overlay as overlay
+from fcnkeras.explain.pixels import spread
 
 Array = npt.NDArray[Any]
 
@@ -75,20 +73,13 @@ def upsample(map2d: Array, height: int, width: int, window: float | tuple[float,
     if map2d.ndim != 2:
         raise ValueError(f"A map has the shape (rows, cols); received {map2d.shape}.")
     window_height, window_width = _pair(window)
-    rows = _weights(window_centres(map2d.shape[0], height, window_height), height)
-    columns = _weights(window_centres(map2d.shape[1], width, window_width), width)
-    return (rows @ map2d @ columns.T).astype(np.float32)
+    rows = window_centres(map2d.shape[0], height, window_height)
+    columns = window_centres(map2d.shape[1], width, window_width)
+    return spread(map2d[None], (height, width), (rows, columns))[0]
 
 
 def _pair(window: float | tuple[float, float]) -> tuple[float, float]:
     return window if isinstance(window, tuple) else (window, window)
-
-
-def _weights(centres: Array, length: int) -> Array:
-    """The share of each centre in each pixel, shape `(length, centres)`; rows sum to 1."""
-    middles = np.arange(length) + 0.5
-    unit = np.eye(len(centres))
-    return np.stack([np.interp(middles, centres, column) for column in unit], axis=1)
 
 
 def peak(
@@ -111,81 +102,3 @@ def peak(
     y = window_centres(map2d.shape[0], height, window_height)[row]
     x = window_centres(map2d.shape[1], width, window_width)[column]
     return float(y), float(x)
-
-
-def colours(heat: Array, low: float, high: float, *, signed: bool = False) -> Array:
-    """Turns values into perceptually even colours: viridis, or blue-grey-red when signed.
-
-    Args:
-        heat: Values of any shape.
-        low: The value of the darkest colour.
-        high: The value of the brightest one. With `signed` the scale reaches equally far on
-            both sides, as far as the larger of `|low|` and `|high|`, and zero is in the middle.
-        signed: Whether the sign carries a meaning.
-
-    Returns:
-        uint8 RGB, shape `heat.shape + (3,)`. Where `low == high` everything has the middle
-        colour.
-    """
-    if signed:
-        high = max(abs(low), abs(high))
-        low = -high
-    span = high - low
-    position = (np.asarray(heat, np.float64) - low) / span if span > 0 else np.full(heat.shape, 0.5)
-    table = load_matplotlib().colormaps[DIVERGING if signed else SEQUENTIAL]
-    return table(np.clip(position, 0, 1), bytes=True)[..., :3]
-
-
-def overlay(
-    picture: Array,
-    heat: Array,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    signed: bool = False,
-    alpha: float = 0.6,
-    mark: tuple[float, float] | None = None,
-) -> Image.Image:
-    """Lays a map over its picture.
-
-    Args:
-        picture: uint8 RGB, shape `(height, width, 3)`.
-        heat: The map at the picture's size, shape `(height, width)`, see `upsample`.
-        low: The value of the first colour; the map's least by default.
-        high: The value of the last colour; the map's largest by default.
-        signed: Use diverging colours with zero in the middle.
-        alpha: Opacity of the map, 0 to 1.
-        mark: `(y, x)` of a place to be ringed, see `peak`.
-
-    Returns:
-        An RGB picture of the same size.
-
-    Raises:
-        ValueError: Picture and map have different sizes, or the map holds NaN or infinity.
-    """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.shape[:2] != heat.shape:
-        raise ValueError(
-            "The map must have the picture's height and width, and the picture three channels; "
-            f"received a picture of shape {picture.shape} and a map of shape {heat.shape}."
-        )
-    if not np.isfinite(heat).all():
-        raise ValueError("A map must be finite; received NaN or infinity.")
-    low = float(heat.min()) if low is None else low
-    high = float(heat.max()) if high is None else high
-    coloured = colours(heat, low, high, signed=signed)
-    blended = Image.blend(
-        Image.fromarray(np.ascontiguousarray(picture)), Image.fromarray(coloured), alpha
-    )
-    if mark is not None:
-        _ring(blended, *mark)
-    return blended
-
-
-def _ring(picture: Image.Image, y: float, x: float) -> None:
-    """Draws a white ring between two black ones, seen on any colour."""
-    draw = ImageDraw.Draw(picture)
-    radius = max(4.0, 0.035 * min(picture.size))
-    line = max(1, round(radius / 5))
-    for offset, colour in ((line, "black"), (-line, "black"), (0, "white")):
-        r = radius + offset
-        draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=line + (colour == "black"))

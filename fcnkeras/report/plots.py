@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fcnkeras.explain.overlay import load_matplotlib as load_matplotlib
 from fcnkeras.report.html import Markup, escape
 
 if TYPE_CHECKING:
@@ -31,21 +32,6 @@ PIXELS_PER_INCH = 96  # of a page; matplotlib's SVG counts 72 points an inch
 NUMBERED_CLASSES = 20
 
 Array = npt.NDArray[Any]
-
-
-def load_matplotlib() -> Any:
-    """Imports matplotlib.
-
-    Raises:
-        ImportError: It is not installed; the message says how to get it.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError(
-            'A report needs matplotlib, which is not installed: pip install "fcnkeras[report]".'
-        ) from error
-    return matplotlib
 
 
 @contextmanager

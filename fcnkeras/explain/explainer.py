@@ -1,0 +1,237 @@
+"""Explaining pictures: feeds a picture, asks the network, and brings the map back to its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from PIL import Image
+
+from fcnkeras.explain import parts, saliency
+from fcnkeras.explain.attribute_maps import attribute_map
+from fcnkeras.explain.cam import class_activation_map, grad_cam, grad_cam_plus_plus
+from fcnkeras.explain.class_maps import class_map
+from fcnkeras.explain.network import Network, Outputs
+from fcnkeras.explain.pixels import spread, to_original
+from fcnkeras.explain.saliency import Maps
+from fcnkeras.explain.targets import Names, Target, resolve
+from fcnkeras.feeders import Fed, get_feeder
+from fcnkeras.images import open_picture
+from fcnkeras.layers import NativeWindow, Preprocessing
+from fcnkeras.models.fed import fed_model
+from fcnkeras.orientation import PathLike
+from fcnkeras.placement import Size
+
+METHODS: dict[str, Callable[..., Maps]] = {
+    "saliency": saliency.saliency,
+    "guided-backpropagation": saliency.guided_backpropagation,
+    "smoothgrad": saliency.smoothgrad,
+    "integrated-gradients": saliency.integrated_gradients,
+    "cam": class_activation_map,
+    "grad-cam": grad_cam,
+    "grad-cam++": grad_cam_plus_plus,
+    "class-map": class_map,
+    "attribute-map": attribute_map,
+}
+"""The methods by the names that the command line uses."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network saw in one picture.
+
+    Attributes:
+        method: one of `METHODS`.
+        target: what is explained, in words.
+        score: the number that is explained: of a class before the softmax or sigmoid.
+        output: the same behind the activation, for a class or an attribute.
+        heat: float32, (height, width) of the upright picture; NaN where the network saw nothing.
+        signed: whether values below zero mean "against".
+        completeness: how far the map is from adding up to the score, relative to it; None for
+            methods that do not add up.
+        decided: (y, x) in the picture of the place that alone decided, under max pooling.
+        parts: of attribute maps, what each layer contributes.
+        bias: of attribute maps, what of the score the layers leave over.
+        maps: as the method gave them, for what was fed.
+        fed: what was fed.
+    """
+
+    method: str
+    target: str
+    score: float
+    output: float | None
+    heat: np.ndarray
+    signed: bool
+    completeness: float | None
+    decided: tuple[float, float] | None
+    parts: dict[str, float]
+    bias: float | None
+    maps: Maps = field(repr=False)
+    fed: Fed = field(repr=False)
+
+
+class Explainer:
+    """Explains what a model says of pictures of any size.
+
+    Args:
+        model: any Functional or Sequential model of pictures, models of `to_fcn` and of several
+            outputs too. It is only read.
+        feeder: "squash", "crop", "pad", "multicrop" or "native"; by default "native" for models of
+            any size, "squash" for others. With "pad", a model of `to_fcn` leaves the padding out
+            of its pooling. Crops are joined as the model joins its places.
+        size: what the feeder is given; by default the model's own size.
+        preprocessing: what the model expects, a mode of `fcnkeras.layers.Preprocessing`; None for
+            one that takes RGB pixels of 0-255.
+        names: of the classes, by output; or of the only output, as a sequence.
+
+    Raises:
+        ValueError: the feeder is unknown, or does not fit the model.
+        ConversionError: the model's graph cannot be read.
+
+    Example:
+        >>> explainer = Explainer(VGG16_fcn(include_preprocessing=True))
+        >>> found = explainer.explain("dog.jpg", "grad-cam")
+        >>> found.heat.shape                                # of the picture, whatever was fed
+        (1365, 2048)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        feeder: str | None = None,
+        size: Size | None = None,
+        preprocessing: str | None = None,
+        names: Names | Sequence[str] | None = None,
+    ) -> None:
+        free, own = _size_of(model)
+        self.feeder = feeder or ("native" if free else "squash")
+        self.size: Size = own if size is None else size
+        if not free and (self.feeder == "native" or _pair(self.size) != _pair(own)):
+            raise ValueError(
+                f"'{model.name}' takes pictures of {_pair(own)[0]}x{_pair(own)[1]} only: feed it "
+                "by squash, crop, pad or multicrop, or make it fully convolutional with `to_fcn`. "
+                f"Received: {self.feeder}, {size}"
+            )
+        if isinstance(self.size, tuple) and self.feeder == "native":
+            self.size = min(self.size)
+        get_feeder(self.feeder)
+        is_fcn = any(isinstance(layer, NativeWindow) for layer in model.layers)
+        if self.feeder == "pad" and is_fcn and len(model.inputs) == 1:
+            model = fed_model(model, "pad")
+        self.network = Network(model if preprocessing is None else _prepared(model, preprocessing))
+        if self.feeder == "multicrop":
+            pool = parts.pooling_of(self.network, 0)
+            self.network.join = parts.pooling_mode(pool.layer) if pool else "avg"
+        if names is not None and not isinstance(names, dict):
+            names = {self.network.names[0]: tuple(names)}  # type: ignore[arg-type]
+        self.names: Names = names or {}
+
+    def feed(self, picture: Image.Image | PathLike) -> Fed:
+        """What the network is shown of a picture.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if not isinstance(picture, Image.Image):
+            picture = open_picture(picture)
+        return get_feeder(self.feeder)(picture, self.size)  # type: ignore[arg-type]
+
+    def inputs(self, fed: Fed) -> list[np.ndarray]:
+        """What was fed as the network takes it."""
+        arrays = fed.arrays.astype("float32")
+        return [arrays, fed.mask] if len(self.network.graph.inputs) > 1 else [arrays]
+
+    def outputs(self, fed: Fed) -> Outputs:
+        """What the network says of it."""
+        return self.network.outputs(self.inputs(fed))
+
+    def explain(
+        self,
+        picture: Image.Image | PathLike | Fed,
+        method: str = "grad-cam",
+        target: Target | str | int | Callable[..., Any] = "top",
+        **options: Any,
+    ) -> Explanation:
+        """Explains one number that the network says of a picture.
+
+        Args:
+            picture: a file, a PIL image, or what `feed` returned.
+            method: one of `METHODS`.
+            target: see `fcnkeras.explain.targets.resolve`.
+            **options: of the method, such as `layer` of "grad-cam" or `samples` of "smoothgrad".
+
+        Raises:
+            ValueError: no such method or target, or the method does not fit the model.
+            ImageError: the picture cannot be read.
+        """
+        if method not in METHODS:
+            raise ValueError(f"A method must be one of {', '.join(METHODS)}. Received: {method!r}")
+        fed = picture if isinstance(picture, Fed) else self.feed(picture)
+        inputs = self.inputs(fed)
+        outputs = self.network.outputs(inputs)
+        wanted = resolve(target, outputs, self.names)
+        maps = METHODS[method](self.network, wanted, inputs, **options)
+        output = None
+        if wanted.place is not None:
+            number, index = wanted.place
+            output = float(ops.convert_to_numpy(outputs.values[number])[0, index])
+        decided = None
+        if maps.decided is not None:
+            crop, y, x = maps.decided
+            point = fed.placements[crop].to_original([x, y])
+            decided = float(point[1]), float(point[0])
+        return Explanation(
+            method,
+            wanted.name,
+            float(maps.scores[0]),
+            output,
+            to_original(fed_maps(maps, fed), fed.placements),
+            maps.signed,
+            maps.completeness,
+            decided,
+            {name: float(part.values.mean()) for name, part in maps.parts.items()},
+            None if maps.biases is None else float(maps.biases[0]),
+            maps,
+            fed,
+        )
+
+
+def fed_maps(maps: Maps, fed: Fed) -> np.ndarray:
+    """Maps in pixels of what was fed, (crops, height, width) float32."""
+    if maps.centres is None:
+        return maps.values
+    return spread(maps.values, fed.arrays.shape[1:3], maps.centres)
+
+
+def part_heat(explanation: Explanation, name: str) -> np.ndarray:
+    """One layer's part of an attribute map, as `Explanation.heat`."""
+    part = explanation.maps.parts[name]
+    return to_original(fed_maps(part, explanation.fed), explanation.fed.placements)
+
+
+def _size_of(model: keras.Model) -> tuple[bool, Size]:
+    """Whether a model takes pictures of any size, and the size that it was made for."""
+    shape = model.inputs[0].shape[1:3]
+    if None not in shape:
+        return False, (int(shape[0]), int(shape[1]))
+    for layer in model.layers:
+        if isinstance(layer, NativeWindow) and layer.native is not None:
+            return True, layer.native
+    return True, (224, 224)
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def _prepared(model: keras.Model, mode: str) -> keras.Model:
+    """A model of RGB pixels, 0-255, with the same layers."""
+    picture, *others = (keras.Input(each.shape[1:], dtype=each.dtype) for each in model.inputs)
+    given = Preprocessing(mode)(picture)
+    outputs = model([given, *others] if others else given)
+    return keras.Model([picture, *others] if others else picture, outputs, name=model.name)
