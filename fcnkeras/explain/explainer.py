@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
-from fcnkeras.explain import parts, saliency
+from fcnkeras.explain import check, parts, saliency
 from fcnkeras.explain.attribute_maps import attribute_map
 from fcnkeras.explain.cam import class_activation_map, grad_cam, grad_cam_plus_plus
 from fcnkeras.explain.class_maps import class_map
@@ -86,7 +86,7 @@ class Explainer:
         size: what the feeder is given; by default the model's own size.
         preprocessing: what the model expects, a mode of `fcnkeras.layers.Preprocessing`; None for
             one that takes RGB pixels of 0-255.
-        names: of the classes, by output; or of the only output, as a sequence.
+        names: of the classes, by output; or those of the first output, as a sequence.
 
     Raises:
         ValueError: the feeder is unknown, or does not fit the model.
@@ -127,8 +127,12 @@ class Explainer:
         if self.feeder == "multicrop":
             pool = parts.pooling_of(self.network, 0)
             self.network.join = parts.pooling_mode(pool.layer) if pool else "avg"
-        if names is not None and not isinstance(names, dict):
-            names = {self.network.names[0]: tuple(names)}  # type: ignore[arg-type]
+        self.name_classes(names)
+
+    def name_classes(self, names: Names | Sequence[str] | None) -> None:
+        """Names the classes, by output; or those of the first output, as a sequence."""
+        if names is not None and not isinstance(names, Mapping):
+            names = {self.network.names[0]: tuple(names)}
         self.names: Names = names or {}
 
     def feed(self, picture: Image.Image | PathLike) -> Fed:
@@ -199,6 +203,75 @@ class Explainer:
             maps,
             fed,
         )
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a method stands the tests of `fcnkeras.explain.check`.
+
+    Attributes:
+        method: its name.
+        correlations: the rank correlation of its map with that of the network with a random "top"
+            and of one with "all" weights random: near 1 means that the map hardly tells of the
+            network.
+        deletion: the mean score while what the map marks is taken away: lower is better.
+        insertion: while it is put in: higher is better.
+        random_deletion, random_insertion: the same for pixels in random order.
+    """
+
+    method: str
+    correlations: dict[str, float]
+    deletion: float
+    insertion: float
+    random_deletion: float
+    random_insertion: float
+
+
+class Checker:
+    """Checks methods on pictures, with the same random networks for all of them.
+
+    Args:
+        explainer: whose methods are checked.
+        seed: of the random weights and of the random order of pixels.
+    """
+
+    def __init__(self, explainer: Explainer, seed: int = 0) -> None:
+        self.explainer, self.seed = explainer, seed
+        network = explainer.network
+        self.random = {
+            layers: Network(check.randomised(network.model, layers, seed), network.join)
+            for layers in check.LAYERS
+        }
+
+    def check(
+        self,
+        picture: Image.Image | PathLike | Fed,
+        method: str | Callable[..., Maps],
+        target: Target | str | int | Callable[..., Any] = "top",
+        **options: Any,
+    ) -> Check:
+        """Checks a method on one picture; arguments are those of `Explainer.explain`, and a method
+        may be a function too."""
+        function = METHODS[method] if isinstance(method, str) else method
+        fed = picture if isinstance(picture, Fed) else self.explainer.feed(picture)
+        inputs, network = self.explainer.inputs(fed), self.explainer.network
+        wanted = resolve(target, network.outputs(inputs), self.explainer.names)
+        found = function(network, wanted, inputs, **options)
+        correlations = {
+            layers: check.rank_correlation(
+                found.values, function(random, wanted, inputs, **options).values
+            )
+            for layers, random in self.random.items()
+        }
+        heat = fed_maps(found, fed)
+        noise = np.random.default_rng(self.seed).random(heat.shape)
+        deletion, insertion, by_chance, in_chance = (
+            curve.area
+            for order in (heat, noise)
+            for curve in check.deletion_and_insertion(network, wanted, inputs, order)
+        )
+        name = method if isinstance(method, str) else method.__name__
+        return Check(name, correlations, deletion, insertion, by_chance, in_chance)
 
 
 def fed_maps(maps: Maps, fed: Fed) -> np.ndarray:

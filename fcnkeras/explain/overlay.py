@@ -113,14 +113,19 @@ def _ring(picture: Image.Image, y: float, x: float) -> None:
         draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=line + (colour == "black"))
 
 
+OUTERMOST = 0.5
+
+
 def limits(heat: Array, signed: bool) -> tuple[float, float]:
-    """The values of the first and the last colour: the least and the largest of a map, or equally
-    far on both sides of zero."""
-    low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
-    if not signed:
-        return low, high
-    high = max(abs(low), abs(high))
-    return -high, high
+    """The values of the first and the last colour, equally far on both sides of zero if signed.
+
+    Of the pixels half a percent may lie beyond the last colour: else in maps of gradients a few
+    pixels would leave all others dark.
+    """
+    values = np.abs(heat) if signed else heat
+    low, high = float(np.nanmin(values)), float(np.nanpercentile(values, 100 - OUTERMOST))
+    high = high if high > low else float(np.nanmax(values))
+    return (-high, high) if signed else (low, high)
 
 
 def laid_over(
@@ -191,5 +196,6 @@ def write_figure(
         scale = matplotlib.colors.Normalize(low, high if high > low else low + 1)
         colour_map = DIVERGING if signed else SEQUENTIAL
         bar = matplotlib.cm.ScalarMappable(norm=scale, cmap=colour_map)
-        figure.colorbar(bar, ax=[left, right], shrink=0.9, fraction=0.06, pad=0.02)
+        beyond = "both" if signed else "max"
+        figure.colorbar(bar, ax=[left, right], shrink=0.9, fraction=0.06, pad=0.02, extend=beyond)
         write_atomically(path, lambda target: figure.savefig(target, metadata={"Software": None}))

@@ -1,0 +1,119 @@
+"""The page of what a network saw in a folder of pictures: one file, maps with sliders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fcnkeras.explain.overlay import colours, laid_over, limits
+from fcnkeras.files import write_text
+from fcnkeras.report import html
+
+LONGEST_SIDE = 520
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One map of the page.
+
+    Attributes:
+        title: what it shows, plain text.
+        caption: the figures below it, plain text.
+        picture: `data:` address of the picture, small.
+        overlay: that of the map.
+        ratio: width / height.
+        bar: the colours from the lowest to the highest value, and these values.
+    """
+
+    title: str
+    caption: str
+    picture: str
+    overlay: str
+    ratio: float
+    bar: html.Markup
+
+
+def shown(
+    picture: np.ndarray,
+    heat: np.ndarray,
+    *,
+    title: str,
+    caption: str,
+    signed: bool,
+    mark: tuple[float, float] | None = None,
+) -> Shown:
+    """Packs a picture and its map for the page, as small as it shows them.
+
+    Args:
+        picture: uint8 RGB, (height, width, 3).
+        heat: (height, width), NaN where the network saw nothing.
+        title, caption: see `Shown`.
+        signed: whether values below zero mean "against".
+        mark: (y, x) of a place to be ringed.
+    """
+    laid = laid_over(picture, heat, signed=signed, alpha=0.85, mark=mark)
+    low, high = limits(heat, signed)
+    scale = colours(np.linspace(low, high, 9), low, high, signed=signed).tolist()
+    return Shown(
+        title,
+        caption,
+        html.picture_address(Image.fromarray(picture), LONGEST_SIDE),
+        html.picture_address(laid, LONGEST_SIDE),
+        picture.shape[1] / picture.shape[0],
+        html.colour_bar([(r, g, b) for r, g, b in scale], f"{low:.3g}", f"{high:.3g}"),
+    )
+
+
+def write_page(
+    path: Path,
+    title: str,
+    maps: Mapping[str, Sequence[Shown]],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    notes: Sequence[str] = (),
+) -> None:
+    """Writes the page.
+
+    Args:
+        path: the file.
+        title: the heading.
+        maps: of each picture, by its name.
+        rows: of the table.
+        columns: their keys, which are the headings too.
+        notes: what is missing, one sentence each.
+    """
+    cells = [[_text(row.get(column)) for column in columns] for row in rows]
+    numeric = [c for c in columns if any(isinstance(row.get(c), float) for row in rows)]
+    table = html.table(columns, cells, label="Scores", numeric=numeric)
+    galleries = []
+    for name, each in maps.items():
+        items = [
+            html.slider(
+                one.picture,
+                one.overlay,
+                ratio=one.ratio,
+                name=f"{one.title}, {name}",
+                caption=html.join([one.bar, html.paragraph(one.title), one.caption]),
+            )
+            for one in each
+        ]
+        heading = html.Markup(f"<h3>{html.escape(name)}</h3>")
+        galleries.append(html.join([heading, html.grid(items)]))
+    hint = "The slider below a picture fades to the map; it answers to arrow keys, too."
+    lead = html.join(
+        [html.paragraph(f"{len(maps)} picture(s). {hint}", "lead")]
+        + [html.paragraph(note, "note") for note in notes]
+    )
+    sections = [html.Section("Maps", html.join(galleries)), html.Section("Scores", table)]
+    write_text(path, html.page(title, lead, sections))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
