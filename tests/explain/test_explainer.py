@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 from networks import build
 from PIL import Image
+from squares import bright, lights_up, square
 
 from fcnkeras import to_fcn
 from fcnkeras.explain import METHODS, Explainer
@@ -15,23 +16,6 @@ from fcnkeras.images import ImageError
 SIDE = 64
 SIZES = {"landscape": (150, 230), "portrait": (230, 150), "strip": (60, 300), "square": (90, 90)}
 QUICK = {"smoothgrad": {"samples": 3, "noise": 0.05}, "integrated-gradients": {"steps": 16}}
-
-
-def bright(picture, head="average"):
-    """Two classes: 1 where something is bright. Works on pixels of 0-255."""
-    conv = layers.Conv2D(2, 5, strides=2, padding="same", activation="relu", name="conv")
-    x = conv(layers.Rescaling(1 / 255)(picture))
-    x = layers.AveragePooling2D(2, name="last")(x)
-    x = {"average": layers.GlobalAveragePooling2D, "flatten": layers.Flatten}[head]()(x)
-    dense = layers.Dense(2, activation="softmax", name="kind")
-    model = keras.Model(picture, dense(x), name="bright")
-    kernel = np.zeros((5, 5, 3, 2))
-    kernel[..., 0] = 1 / 75  # the second channel is the same everywhere
-    conv.set_weights([kernel, np.array([-0.5, 0.1])])
-    scale = 40 * 2 / x.shape[-1]
-    weights = np.tile([[-scale, scale], [0.1, -0.1]], (x.shape[-1] // 2, 1))
-    dense.set_weights([weights, np.array([0.1, -0.2])])
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -44,30 +28,6 @@ def models():
         "max": to_fcn(fixed, window="point", pooling="max"),
         "free": bright(keras.Input((None, None, 3))),
     }
-
-
-def square(height, width, at=(0.4, 0.55), side=0.3):
-    """A dark picture with a bright square; the square as (top, left, bottom, right)."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(10, 40, (height, width, 3), "uint8")
-    length = round(side * min(height, width))
-    top, left = round(at[0] * height - length / 2), round(at[1] * width - length / 2)
-    pixels[top : top + length, left : left + length] = 250
-    return pixels, (top, left, top + length, left + length)
-
-
-def lights_up(heat, box):
-    """Whether a map is highest in a box, and has most of its weight there or next to it."""
-    top, left, bottom, right = box
-    heat = np.nan_to_num(heat, nan=float(np.nanmin(heat)))
-    y, x = np.unravel_index(heat.argmax(), heat.shape)
-    margin = 3 + 0.1 * (bottom - top)
-    inside = top - margin <= y <= bottom + margin and left - margin <= x <= right + margin
-    outside = np.ones(heat.shape, bool)
-    wide = round(0.7 * (bottom - top))
-    outside[max(0, top - wide) : bottom + wide, max(0, left - wide) : right + wide] = False
-    middle = np.abs(heat[top:bottom, left:right]).mean()
-    return inside and (not outside.any() or np.abs(heat[outside]).mean() < 0.4 * middle)
 
 
 @pytest.mark.parametrize("shape", SIZES)
