@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fcnkeras.cli import convert, evaluate, experiments, export, inspect, train
-from fcnkeras.cli import convert, experiments, explain, export
+from fcnkeras.cli import convert, evaluate, experiments, explain, export, inspect, train
 
 app = typer.Typer(
     help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
