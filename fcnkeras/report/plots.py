@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fcnkeras.training.lr_finder import LearningRates
+
 # The ink becomes `currentColor` in an SVG, so that text is dark on light pages and light on dark.
 INK = "#0a0b0c"
 VALIDATION = "#2f7fd1"
@@ -185,6 +187,31 @@ def _label_drops(axes: Axes, epochs: Array, rates: Array | None) -> None:
             va="top",
             fontsize=7,
         )
+
+
+@_drawing()
+def plot_learning_rates(found: LearningRates) -> Figure:
+    """The smoothed loss against the learning rate, and the rate that is suggested.
+
+    Args:
+        found: what `find_learning_rate` returned.
+    """
+    figure = _figure(5.2, 3.2)
+    axes = figure.add_subplot()
+    axes.plot(found.rates, found.losses, color=TRAINING, label="smoothed loss")
+    axes.set_xscale("log")
+    if found.suggestion is not None:
+        label = f"suggestion: {found.suggestion:.2g}"
+        axes.axvline(found.suggestion, color=INK, linestyle="--", linewidth=1, label=label)
+    # The last steps, where the loss runs away, would flatten all the others.
+    least, first = found.losses.min(), found.losses[0]
+    if first > least:
+        axes.set_ylim(least - 0.1 * (first - least), first + (first - least))
+    axes.set_xlabel("Learning rate")
+    axes.set_ylabel("Loss")
+    axes.grid(color=GREY, alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
 
 
 @_drawing()
