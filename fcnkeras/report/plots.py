@@ -204,9 +204,10 @@ def plot_learning_rates(found: LearningRates) -> Figure:
         label = f"suggestion: {found.suggestion:.2g}"
         axes.axvline(found.suggestion, color=INK, linestyle="--", linewidth=1, label=label)
     # The last steps, where the loss runs away, would flatten all the others.
-    least, first = found.losses.min(), found.losses[0]
-    if first > least:
-        axes.set_ylim(least - 0.1 * (first - least), first + (first - least))
+    lowest = found.losses.min()
+    span = found.losses[: found.losses.argmin() + 1].max() - lowest
+    if span > 0:
+        axes.set_ylim(lowest - 0.1 * span, lowest + 1.5 * span)
     axes.set_xlabel("Learning rate")
     axes.set_ylabel("Loss")
     axes.grid(color=GREY, alpha=0.25)

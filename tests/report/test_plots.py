@@ -121,14 +121,14 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 
 
 def test_learning_rates_show_the_suggestion_and_not_the_loss_that_ran_away():
-    found = LearningRates(np.array([0.1, 1, 10, 100]), np.array([2.0, 1.5, 1, 900]), 1.0)
+    found = LearningRates(np.array([0.1, 1, 10, 100]), np.array([1.5, 2.0, 1, 900]), 1.0)
     (axes,) = plots.plot_learning_rates(found).axes
     curve, line = axes.lines
     assert curve.get_xdata().tolist() == [0.1, 1, 10, 100]
-    assert curve.get_ydata().tolist() == [2, 1.5, 1, 900]
+    assert curve.get_ydata().tolist() == [1.5, 2, 1, 900]
     assert line.get_xdata() == [1, 1]
     assert line.get_label() == "suggestion: 1"
     assert axes.get_xscale() == "log"
-    assert axes.get_ylim() == pytest.approx((0.9, 3))
+    assert axes.get_ylim() == pytest.approx((0.9, 2.5))
     (axes,) = plots.plot_learning_rates(LearningRates(found.rates, np.ones(4), None)).axes
     assert len(axes.lines) == 1

@@ -141,9 +141,10 @@ def test_training_afterwards_is_the_same_training() -> None:
     losses = []
     for looks in (False, True):
         model, data = network()
+        if keras.backend.backend() == "torch":  # whose random numbers belong to no model
+            model.get_layer("drop").rate = 0
         if looks:
             find_learning_rate(model, data, steps=10)
-        keras.utils.set_random_seed(5)  # PyTorch's own random numbers belong to no model
         losses.append(model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
 
