@@ -165,31 +165,38 @@ class FedPictures(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         plan = self._plan
         members = plan.batches[index]
-        fed = [self._fed_or_none(int(member)) for member in members]
-        crops, height, width = self.shapes[self._bucket[members[0]]]
-        pictures = np.zeros((len(members), crops, height, width, 3), "float32")
-        mask = np.zeros((len(members), height, width), bool)
-        stand_in = next((one for one in fed if one), None)
-        for row, (one, member) in enumerate(zip(fed, members, strict=True)):
-            shown = one or stand_in
-            if shown is None:  # none of the batch can be read
-                mask[row] = True
-                continue
-            step = -1 if self.flip and plan.mirrored[member] else 1
-            _, rows, columns, _ = shown.arrays.shape
-            pictures[row, :, :rows, :columns] = shown.arrays[:, :, ::step]
-            mask[row, :rows, :columns] = shown.mask[0][:, ::step]
-        inputs: Any = pictures if self.feeder == "multicrop" else pictures[:, 0]
-        if self.feeder in feeders.MASKED:
-            inputs = (inputs, mask)
+        inputs, readable = self.inputs(members, self.flip & plan.mirrored[members])
         if not self._targets:
             return (inputs,)
         targets = self._named({name: array[members] for name, array in self._targets.items()})
         if not self._weights:
             return inputs, targets
-        readable = np.array([one is not None for one in fed])
         weights = {name: array[members] * readable for name, array in self._weights.items()}
         return inputs, targets, self._named(weights)
+
+    def inputs(
+        self, members: NDArray[np.int64], mirrored: NDArray[np.bool_]
+    ) -> tuple[Any, NDArray[np.bool_]]:
+        """The inputs of records that share a shape, each mirrored or not, and for each whether its
+        picture could be read: with `skip_broken` another one stands in for it where it could not.
+        """
+        fed = [self._fed_or_none(int(member)) for member in members]
+        crops, height, width = self.shape_of(members[0])
+        pictures = np.zeros((len(members), crops, height, width, 3), "float32")
+        mask = np.zeros((len(members), height, width), bool)
+        stand_in = next((one for one in fed if one), None)
+        for row, (one, flip) in enumerate(zip(fed, mirrored, strict=True)):
+            shown = one or stand_in
+            if shown is None:  # none of the batch can be read
+                mask[row] = True
+                continue
+            step = -1 if flip else 1
+            _, rows, columns, _ = shown.arrays.shape
+            pictures[row, :, :rows, :columns] = shown.arrays[:, :, ::step]
+            mask[row, :rows, :columns] = shown.mask[0][:, ::step]
+        readable = np.array([one is not None for one in fed])
+        inputs: Any = pictures if self.feeder == "multicrop" else pictures[:, 0]
+        return ((inputs, mask) if self.feeder in feeders.MASKED else inputs), readable
 
     def on_epoch_end(self) -> None:
         self.start_at(self.epoch + 1)
@@ -212,9 +219,18 @@ class FedPictures(keras.utils.PyDataset):
         return self.collection.records
 
     @property
+    def batches(self) -> list[NDArray[np.int64]]:
+        """The indices of the records in each batch of this epoch."""
+        return self._plan.batches
+
+    @property
     def order(self) -> NDArray[np.int64]:
         """The index of the record in each row that this epoch yields, (pictures,) int64."""
         return np.concatenate(self._plan.batches)
+
+    def shape_of(self, member: int) -> tuple[int, int, int]:
+        """The (crops, height, width) in which a batch shows the record of this index."""
+        return self.shapes[self._bucket[member]]
 
     def in_order(self, rows: NDArray[Any]) -> NDArray[np.floating]:
         """Brings the rows of an epoch, as `predict` gives them, into the order of the records.
