@@ -102,7 +102,8 @@ def new_head(channels: int) -> keras.Model:
 
 def compiled(model: keras.Model) -> keras.Model:
     loss = "sparse_categorical_crossentropy"
-    model.compile("adam", loss, metrics=["accuracy"], jit_compile=compiles_anew())
+    optimizer = keras.optimizers.Adam(0.01)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=compiles_anew())
     return model
 
 
