@@ -144,6 +144,36 @@ def test_votes(data: Path, tmp_path: Path) -> None:
     assert "distribution" in page
 
 
+def test_the_head_alone_from_kept_features(data: Path, tmp_path: Path) -> None:
+    """Features are computed once; TensorBoard's files are beside them."""
+    options = (*SMALL, "--stages", "head:3@1e-2", "--cache", "--feeder", "crop", "--batch", "8")
+    result = train(data / "styles" / "all", tmp_path / "run", *options, "--tensorboard")
+    assert result["epochs"] == 3
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    (kept,) = (tmp_path / "run" / "features").iterdir()
+    assert list(kept.iterdir())
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    evaluated = call(
+        *("evaluate", data / "styles" / "all", "--model", tmp_path / "run" / "model.keras"),
+        *("--split", tmp_path / "run" / "split.csv", "--part", "test", "--json"),
+        *("--out", tmp_path / "again"),
+    )
+    assert (
+        json.loads(evaluated.stdout)["class"]["confusion"] == result["test"]["class"]["confusion"]
+    )
+    assert model.count_params() == result["parameters"]
+    refused = call("train", data / "styles" / "all", "--cache", "--out", tmp_path / "other", *SMALL)
+    assert refused.exit_code == 2
+    assert "goes with stages of the head only" in refused.stderr
+
+
+def test_a_learning_rate_is_found(data: Path, tmp_path: Path) -> None:
+    result = train(data / "styles" / "all", tmp_path / "run", *SMALL, "--batch", 8, "--find-rate")
+    assert 1e-5 < result["suggestion"] < 1
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"learning_rates.csv", "learning_rates.png"}
+
+
 @pytest.mark.slow
 def test_high_and_low_quality(data: Path, tmp_path: Path) -> None:
     options = ("--schema", "ava_binary", "--margin", 0.1, *SMALL, *QUICK)

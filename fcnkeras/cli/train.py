@@ -72,6 +72,22 @@ def train(
     learned_weights: Annotated[
         bool, typer.Option("--learned-weights", help="The tasks' losses are weighed by learning.")
     ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Head only: features are computed once, kept on disk."),
+    ] = False,
+    find_rate: Annotated[
+        bool,
+        typer.Option("--find-rate", help="Only look for a learning rate of the first stage."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Figures and gradients for TensorBoard.")
+    ] = False,
+    watch: Annotated[
+        str | None,
+        typer.Option(help="TensorBoard: layers, such as fc7,fc8.", show_default="the last one"),
+    ] = None,
+    display_step: Annotated[int, typer.Option(help="TensorBoard: batches between entries.")] = 3,
     seed: Annotated[int, typer.Option(help="Of division, new weights, order and flips.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -120,9 +136,13 @@ def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[
         read, schema, seed=given["seed"], group=given["group"], split=given["split"]
     )
     console = make_console(stderr=quiet)
+    if given["find_rate"]:
+        return _find_rate(parts, schema, settings, out, console), []
     title = f"{schema.name}: {settings.network} on {labels}"
     with EpochLines(console, settings.recipe.monitor) as lines:
-        result = train_tasks(parts, schema, out, settings, title=title, tell=lines.tell)
+        result = train_tasks(
+            parts, schema, out, settings, title=title, callbacks=_monitors(given), tell=lines.tell
+        )
     console.print(figures_table(title, result["test"]))
     missing = []
     try:
@@ -135,6 +155,44 @@ def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[
             f"{out / 'rejected.csv'}"
         )
     return result, missing
+
+
+def _monitors(given: dict[str, Any]) -> Any:
+    """Gives the callbacks of each stage."""
+    if not given["tensorboard"]:
+        return lambda data: ()
+    from fcnkeras.training.monitor import TensorBoardMonitor
+
+    layers = given["watch"].split(",") if given["watch"] else None
+    return lambda data: [
+        TensorBoardMonitor(
+            given["out"] / "tensorboard", layers, sample=data, display_step=given["display_step"]
+        )
+    ]
+
+
+def _find_rate(
+    parts: Any, schema: Any, settings: Settings, out: Path, console: Any
+) -> dict[str, Any]:
+    """Looks for a learning rate; writes the losses and their plot."""
+    from fcnkeras.files import write_atomically, write_csv
+    from fcnkeras.report.plots import plot_learning_rates
+    from fcnkeras.training.run import find_rate
+
+    found = find_rate(parts, schema, settings)
+    rows = [
+        {"rate": f"{rate:.6g}", "loss": f"{loss:.6g}"}
+        for rate, loss in zip(found.rates, found.losses, strict=True)
+    ]
+    write_csv(out / "learning_rates.csv", rows, ("rate", "loss"))
+    figure = plot_learning_rates(found)
+    write_atomically(
+        out / "learning_rates.png", lambda path: figure.savefig(path, format="png", dpi=150)
+    )
+    told = "none: the loss never fell" if found.suggestion is None else f"{found.suggestion:.2g}"
+    console.print(f"suggested learning rate: {told}", markup=False)
+    console.print(f"plot: {out / 'learning_rates.png'}", markup=False, soft_wrap=True)
+    return {"suggestion": found.suggestion}
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -150,6 +208,6 @@ def _settings(given: dict[str, Any]) -> Settings:
     )
     names = (
         "network weights head drop_top pooling dropout learned_weights class_weights feeder size "
-        "batch flip crop seed"
+        "batch flip crop cache seed"
     )
     return Settings(recipe, **{name: given[name] for name in names.split()})

@@ -27,8 +27,10 @@ from fcnkeras.tasks.losses import balanced_weights
 from fcnkeras.tasks.schema import Schema
 from fcnkeras.tasks.schemas import dump_schema
 from fcnkeras.training.evaluation import check_kinds, evaluate_tasks, write_evaluation
+from fcnkeras.training.feature_cache import cached_features
 from fcnkeras.training.finetune import compiles_anew
 from fcnkeras.training.freezing import freeze_blocks, train_all
+from fcnkeras.training.lr_finder import LearningRates, find_learning_rate
 from fcnkeras.training.stages import Recipe, Stage, fit_stages
 
 
@@ -51,6 +53,8 @@ class Settings:
         batch: the most pictures in a batch.
         flip: whether training pictures are mirrored at random.
         crop: the share of a training picture that may be cut off at random.
+        cache: whether features are computed once and kept on disk, for training a head alone;
+            pictures are then mirrored, not cut.
         seed: of new weights, order and augmentation.
     """
 
@@ -68,6 +72,7 @@ class Settings:
     batch: int = 16
     flip: bool = True
     crop: float = 0.04
+    cache: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,6 +84,10 @@ class Settings:
         ):
             if value not in values:
                 raise ValueError(f"`{name}` must be one of {', '.join(values)}. Received: {value}")
+        if self.cache and any(stage.frozen != "base" for stage in self.recipe.stages):
+            raise ValueError("`cache` goes with stages of the head only, such as head:20@1e-3.")
+        if self.cache and self.feeder == "multicrop":
+            raise ValueError("`cache` goes with one picture each, not with the feeder multicrop.")
         if self.size < 0:
             raise ValueError(
                 f"`size` must be 1 or more, 0 for the network's. Received: {self.size}"
@@ -91,6 +100,7 @@ class Settings:
 
 
 Tell = Callable[[int, int, dict], Any]
+Callbacks = Callable[[FedPictures], Sequence[keras.callbacks.Callback]]
 
 
 def train_tasks(
@@ -100,7 +110,7 @@ def train_tasks(
     settings: Settings,
     *,
     title: str = "",
-    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    callbacks: Callbacks = lambda data: (),
     tell: Tell = lambda done, total, logs: None,
 ) -> dict[str, Any]:
     """Trains a model on the tasks of a schema, and evaluates it on pictures that chose nothing.
@@ -111,7 +121,7 @@ def train_tasks(
         out: folder for the files; a call on the same folder goes on where one was interrupted.
         settings: how.
         title: of the report.
-        callbacks: gives more Keras callbacks for each stage.
+        callbacks: gives more Keras callbacks for each stage; gets the training batches.
         tell: progress, see `callbacks.Progress`.
 
     Returns:
@@ -137,14 +147,25 @@ def train_tasks(
         return json.loads((out / "result.json").read_text())
     keras.utils.set_random_seed(settings.seed)
     model = build_task_model(schema, settings)
-    fed = fed_task_model(model, settings.feeder)
+    trainer = _Trainer(model, settings)
     data = {
         name: feed(part, schema, settings, train=name == "train") for name, part in parts.items()
     }
     for each in data.values():
         check_kinds(each, schema)
-    history = _fit(model, fed, data, out, settings, callbacks, tell)
-    evaluation = evaluate_tasks(fed, data["test"], schema)
+    train, val = (trainer.batches(data[part], out / "features") for part in ("train", "val"))
+    history = fit_stages(
+        trainer.training,
+        train,
+        val,
+        out,
+        settings.recipe,
+        freeze=trainer.freeze,
+        compile_model=trainer.compile,
+        callbacks=lambda: callbacks(train),
+        tell=tell,
+    )
+    evaluation = evaluate_tasks(trainer.fed, data["test"], schema)
     figures = write_evaluation(out, evaluation)
     rejected = [(name, each) for name, part in parts.items() for each in part.rejected]
     rejected += [(name, each) for name, each_data in data.items() for each in each_data.rejected]
@@ -212,6 +233,7 @@ def feed(
         weights=weights,
         skip_broken=True,
         shuffle=train,
+        flip=train and settings.cache and settings.flip,  # else the model does that
         seed=settings.seed,
     )
 
@@ -224,43 +246,57 @@ def class_weights(part: Collection, task: ClassTask) -> np.ndarray:
     return found
 
 
-def _fit(
-    model: keras.Model,
-    fed: keras.Model,
-    data: Mapping[str, FedPictures],
-    out: Path,
-    settings: Settings,
-    callbacks: Callable[[], Sequence[keras.callbacks.Callback]],
-    tell: Tell,
-) -> list[dict[str, float]]:
-    spec = get_spec(settings.network)
-    features, _ = split_model(model)
-    training = augmented(fed, Augmentation(settings.flip, settings.crop, seed=settings.seed))
+def find_rate(parts: Mapping[str, Collection], schema: Schema, settings: Settings) -> LearningRates:
+    """How the loss of the first stage answers to the learning rate, see `find_learning_rate`."""
+    keras.utils.set_random_seed(settings.seed)
+    schema = schema.fitted(parts["train"])
+    trainer = _Trainer(build_task_model(schema, settings), settings)
+    stage = settings.recipe.stages[0]
+    trainer.freeze(stage)
+    trainer.compile(settings.recipe.make_optimizer(stage.learning_rate))
+    return find_learning_rate(trainer.training, feed(parts["train"], schema, settings, train=True))
 
-    def freeze(stage: Stage) -> None:
-        train_all(model)
-        if settings.head == "mlsp" or stage.frozen == "base":
-            for layer in features.layers:
-                layer.trainable = False
+
+class _Trainer:
+    """What a run trains: the model behind its feeder and its augmentation, or the head alone.
+
+    Attributes:
+        fed: takes the batches of `feed`.
+        training: what is trained; it shares the layers of `fed`.
+    """
+
+    def __init__(self, model: keras.Model, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.features, self.head = split_model(model)
+        self.fed = fed_task_model(model, settings.feeder)
+        if settings.cache:
+            self.training = self.head
         else:
-            freeze_blocks(features, spec.blocks, int(stage.frozen))
-            if settings.weights == "random" and not stage.frozen:
-                train_all(model)  # new means and deviations are needed, not kept
+            changes = Augmentation(settings.flip, settings.crop, seed=settings.seed)
+            self.training = augmented(self.fed, changes)
 
-    def compile_model(optimizer: keras.optimizers.Optimizer) -> None:
-        training.compile(optimizer=optimizer, **compile_arguments(fed), jit_compile=compiles_anew())
+    def batches(self, data: FedPictures, folder: Path) -> FedPictures:
+        """What the training takes of these pictures."""
+        if not self.settings.cache:
+            return data
+        features, _ = split_model(self.fed)
+        return cached_features(features, data, folder)
 
-    return fit_stages(
-        training,
-        data["train"],
-        data["val"],
-        out,
-        settings.recipe,
-        freeze=freeze,
-        compile_model=compile_model,
-        callbacks=callbacks,
-        tell=tell,
-    )
+    def freeze(self, stage: Stage) -> None:
+        train_all(self.model)
+        if self.settings.head == "mlsp" or stage.frozen == "base":
+            for layer in self.features.layers:
+                layer.trainable = False
+            return
+        blocks = get_spec(self.settings.network).blocks
+        freeze_blocks(self.features, blocks, int(stage.frozen))
+        if self.settings.weights == "random" and not stage.frozen:
+            train_all(self.model)  # new means and deviations are needed, not kept
+
+    def compile(self, optimizer: keras.optimizers.Optimizer) -> None:
+        self.training.compile(
+            optimizer=optimizer, **compile_arguments(self.fed), jit_compile=compiles_anew()
+        )
 
 
 def _claim(
