@@ -90,27 +90,36 @@ def write_page(
     cells = [[_text(row.get(column)) for column in columns] for row in rows]
     numeric = [c for c in columns if any(isinstance(row.get(c), float) for row in rows)]
     table = html.table(columns, cells, label="Scores", numeric=numeric)
-    galleries = []
-    for name, each in maps.items():
-        items = [
-            html.slider(
-                one.picture,
-                one.overlay,
-                ratio=one.ratio,
-                name=f"{one.title}, {name}",
-                caption=html.join([one.bar, html.paragraph(one.title), one.caption]),
-            )
-            for one in each
-        ]
-        heading = html.Markup(f"<h3>{html.escape(name)}</h3>")
-        galleries.append(html.join([heading, html.grid(items)]))
     hint = "The slider below a picture fades to the map; it answers to arrow keys, too."
     lead = html.join(
         [html.paragraph(f"{len(maps)} picture(s). {hint}", "lead")]
         + [html.paragraph(note, "note") for note in notes]
     )
-    sections = [html.Section("Maps", html.join(galleries)), html.Section("Scores", table)]
+    sections = [html.Section("Maps", _galleries(maps)), html.Section("Scores", table)]
     write_text(path, html.page(title, lead, sections))
+
+
+def _galleries(maps: Mapping[str, Sequence[Shown]]) -> html.Markup:
+    """The maps of each picture under its name, or side by side if each has only one."""
+    if all(len(each) == 1 for each in maps.values()):
+        return html.grid(
+            _slider(name, one, f"{name}: {one.title}") for name, (one,) in maps.items()
+        )
+    parts = []
+    for name, each in maps.items():
+        parts.append(html.Markup(f"<h3>{html.escape(name)}</h3>"))
+        parts.append(html.grid(_slider(name, one, one.title) for one in each))
+    return html.join(parts)
+
+
+def _slider(name: str, one: Shown, title: str) -> html.Markup:
+    return html.slider(
+        one.picture,
+        one.overlay,
+        ratio=one.ratio,
+        name=f"{one.title}, {name}",
+        caption=html.join([one.bar, html.paragraph(title), one.caption]),
+    )
 
 
 def _text(value: Any) -> str:
