@@ -112,7 +112,7 @@ def paint(composition: Composition, rng: np.random.Generator) -> Image.Image:
     ground = _ground(
         rng,
         (width, height),
-        textures=_kinds(rng, len(TEXTURES), composition.variety_texture),
+        textures=composition.variety_texture,
         hue=hue,
         saturations=np.zeros(1) if black else saturations,
         luma=luma,
@@ -155,11 +155,6 @@ def _steps(count: int) -> Array:
     return np.arange(count) - (count - 1) / 2
 
 
-def _kinds(rng: np.random.Generator, pool: int, count: int) -> NDArray[np.int64]:
-    """So many different ones of a pool."""
-    return rng.permutation(pool)[:count]
-
-
 def _shared(rng: np.random.Generator, values: NDArray[Any], places: int) -> NDArray[Any]:
     """The values dealt to the places, each to as many as the others, or one more."""
     dealt = np.resize(rng.permutation(values), places)
@@ -170,7 +165,7 @@ def _ground(
     rng: np.random.Generator,
     size: tuple[int, int],
     *,
-    textures: NDArray[np.int64],
+    textures: int,
     hue: float,
     saturations: Array,
     luma: float,
@@ -180,17 +175,15 @@ def _ground(
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / min(size)
     centres = _lattice(rng, size, FIELD_ROWS, jitter=0.3)
     field = np.argmin([(x - cx) ** 2 + (y - cy) ** 2 for cx, cy in centres], axis=0)
-    texture_of = _shared(rng, textures, len(centres))
+    texture_of = _shared(rng, np.arange(textures), len(centres))
     paints = np.array(
         [
             colour_of(hue + rng.normal(0, 3), saturation, luma, RELIEF)
             for saturation in _shared(rng, saturations, len(centres))
         ]
     )
-    relief = np.zeros_like(x)
-    for texture in textures:
-        wave = list(TEXTURES.values())[texture](rng, x, y)
-        relief = np.where(texture_of[field] == texture, wave, relief)
+    waves = [texture(rng, x, y) for texture in list(TEXTURES.values())[:textures]]
+    relief = np.choose(texture_of[field], waves)
     return paints[field] + 255 * RELIEF * relief[:, :, None]
 
 
@@ -207,10 +200,10 @@ def _marks(
     upset = (10 - composition.repetition) / 9
     centres = _lattice(rng, canvas.size, ROWS, jitter=0.45 * upset)
     count = len(centres)
-    shapes = _shared(rng, _kinds(rng, len(SHAPES), composition.variety_shape), count)
+    outlines = list(SHAPES.values())[: composition.variety_shape]
+    shapes = _shared(rng, np.arange(len(outlines)), count)
     sides = SIZE_STEP ** _steps(composition.variety_size)
     sides *= np.sqrt(COVER / np.mean(sides**2)) / ROWS
-    outlines = list(SHAPES.values())
     angles = rng.uniform(-np.pi, np.pi, count) * upset
     paints = zip(
         _shared(rng, hues, count),
@@ -248,14 +241,19 @@ def _of_area_1(outline: Array) -> Array:
 
 
 _SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-_USED = ("arrow", "crescent", "cross", "half_disc", "heart", "star", "triangle")
 SHAPES: dict[str, Array] = {
     name: _of_area_1(outline)
     for name, outline in {
-        "bar": _SQUARE * [1, 4],
-        "disc": round_outline(32),
         "square": _SQUARE,
-        **{name: OTHER_SHAPES[name] for name in _USED},
+        "disc": round_outline(32),
+        "star": OTHER_SHAPES["star"],
+        "bar": _SQUARE * [1, 4],
+        "triangle": OTHER_SHAPES["triangle"],
+        "cross": OTHER_SHAPES["cross"],
+        "crescent": OTHER_SHAPES["crescent"],
+        "heart": OTHER_SHAPES["heart"],
+        "half_disc": OTHER_SHAPES["half_disc"],
+        "arrow": OTHER_SHAPES["arrow"],
     }.items()
 }
 """The outlines of marks, arrays (points, 2) around (0, 0), each of area 1."""
@@ -282,19 +280,19 @@ def _speckle(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 TEXTURES: dict[str, Texture] = {
+    "plain": lambda rng, x, y: np.zeros_like(x),
+    "vertical": lambda rng, x, y: np.sin(_WAVE * x),
     "checks": lambda rng, x, y: np.clip(
         3 * np.sin(0.55 * _WAVE * x) * np.sin(0.55 * _WAVE * y), -1, 1
     ),
+    "horizontal": lambda rng, x, y: np.sin(_WAVE * y),
+    "speckle": _speckle,
     "diagonal": lambda rng, x, y: np.sin(0.71 * _WAVE * (x + y)),
     "dots": lambda rng, x, y: np.clip(2 * np.cos(_WAVE * x) + 2 * np.cos(_WAVE * y) - 1.5, -0.6, 1),
+    "zigzag": _zigzag,
     "grid": lambda rng, x, y: (
         1 - 2 * np.maximum(np.cos(0.6 * _WAVE * x), np.cos(0.6 * _WAVE * y)).clip(0) ** 2
     ),
-    "horizontal": lambda rng, x, y: np.sin(_WAVE * y),
-    "plain": lambda rng, x, y: np.zeros_like(x),
     "scales": _scales,
-    "speckle": _speckle,
-    "vertical": lambda rng, x, y: np.sin(_WAVE * x),
-    "zigzag": _zigzag,
 }
 """What lightens (1) and darkens (-1) a field, from where it is in short sides."""
