@@ -218,20 +218,26 @@ def test_variety_of_size_is_the_number_of_sizes(count, large, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 4, 10])
 def test_variety_of_texture_is_the_number_of_textures(count, monkeypatch):
-    levels = np.linspace(-1, 1, 10)
-    flat = {
-        name: lambda rng, x, y, level=level: np.full_like(x, level)
-        for name, level in zip(paintings.TEXTURES, levels, strict=True)
-    }
-    monkeypatch.setattr(paintings, "TEXTURES", flat)
+    flat = {name: lambda rng, x, y: np.ones_like(x) for name in paintings.TEXTURES}
+    monkeypatch.setattr(paintings, "TEXTURES", flat)  # the rougher, the lighter
+    monkeypatch.setattr(paintings, "COVER", 1e-6)
     monkeypatch.setattr(
         paintings, "noise", lambda rng, width, height, cells: np.zeros((height, width))
     )
-    monkeypatch.setattr(paintings, "COVER", 1e-6)
     picture = paint(PLAIN._replace(variety_texture=count), rng(count))
-    ground = luma(picture) * 9 / (2 * paintings.RELIEF)  # the levels are 1 apart
-    counts = np.unique(np.rint(ground - np.median(ground)), return_counts=True)[1]
+    levels = luma(picture) * 9 / (0.8 * paintings.RELIEF)  # 1 apart
+    counts = np.unique(np.rint(levels - np.median(levels)), return_counts=True)[1]
     assert (counts > 0.025 * counts.sum()).sum() == count
+
+
+def test_a_greater_variety_of_texture_is_rougher():
+    scores, rough = np.tile(np.arange(1, 11), 4), []
+    for number, score in enumerate(scores):
+        picture = paint(PLAIN._replace(variety_texture=int(score)), rng(number))
+        values = luma(picture)
+        steps = np.abs(np.diff(values, axis=0))[~marks(picture)[1:]]
+        rough.append(np.percentile(steps, 80))  # without the edges of marks
+    assert srcc(scores.astype(float), np.array(rough)) > 0.8
 
 
 def test_repetition_is_how_far_marks_stand_in_rows_and_columns(monkeypatch):

@@ -5,22 +5,23 @@ by itself and rules one thing, so that none can contradict another:
 
 | attribute | from 1 | to 10 |
 |---|---|---|
-| variety_texture | all fields have one of the `TEXTURES` | the fields share ten of them |
-| variety_shape | all marks have one of the `SHAPES` | the marks share ten of them |
+| variety_texture | all fields are plain | the fields share all ten of `TEXTURES` |
+| variety_shape | all marks are discs | the marks share all ten of `SHAPES` |
 | variety_size | all marks have one area | ten areas, the greatest 11 times the least |
 | variety_color | all paints are equally saturated | ten steps from nearly grey to pure |
 | contrast | ground and marks are of nearly one luma | 56 % of the way from black to white apart |
 | repetition | marks are strewn and turned anyhow | marks stand upright in rows and columns |
 
-What number k an attribute has, so many textures, shapes, areas or saturations there are, as evenly
-shared as can be.
+A variety of k is k textures, shapes, areas or saturations, as evenly shared as can be. Areas and
+saturations spread from the middle; textures are the first k of a row from smooth to rough, and
+shapes of one from round to spiky. To tell any k kinds from any other would be harder: a small
+network learns nothing of it from 2000 paintings.
 
 The primary colour is the hue of the ground, one of the twelve of `WHEEL`, or black. The marks have
 the other hues of the harmony, at the angles of `ANGLES` from the primary hue, to either side; of a
 monochromatic painting its only one. On a black ground the marks have all hues of the harmony.
 Variety of colour is therefore not the number of hues, which the harmony rules, and contrast is one
-of luma alone. Neither mean luma, nor which of ground and marks is darker, nor how much of the
-picture the marks cover tells of any attribute.
+of luma alone. Neither the mean luma nor which of ground and marks is darker tells of any attribute.
 """
 
 import colorsys
@@ -44,7 +45,8 @@ COVER = 0.27  # the share of its cell that a mark covers, on average
 SIZE_STEP = 1.143  # from one side length to the next, of ten
 SATURATION_STEP = 0.095
 GAPS = (0.10, 0.56)  # between the lumas of ground and marks, of 1, for a contrast of 1 and 10
-RELIEF = 0.075  # how far textures lighten and darken a field
+RELIEF = 0.14  # how far the roughest texture lightens and darkens a field
+BLACK_RELIEF = 0.08
 BLACK_LUMA = 0.08
 
 ANGLES: dict[str, tuple[int, ...]] = {
@@ -116,6 +118,7 @@ def paint(composition: Composition, rng: np.random.Generator) -> Image.Image:
         hue=hue,
         saturations=np.zeros(1) if black else saturations,
         luma=luma,
+        relief=BLACK_RELIEF if black else RELIEF,
     )
     canvas = Canvas(ground, width, height)
     _marks(rng, canvas, composition, hues=hues, saturations=saturations, luma=marks_luma)
@@ -166,6 +169,7 @@ def _ground(
     size: tuple[int, int],
     *,
     textures: int,
+    relief: float,
     hue: float,
     saturations: Array,
     luma: float,
@@ -178,13 +182,14 @@ def _ground(
     texture_of = _shared(rng, np.arange(textures), len(centres))
     paints = np.array(
         [
-            colour_of(hue + rng.normal(0, 3), saturation, luma, RELIEF)
+            colour_of(hue + rng.normal(0, 3), saturation, luma, relief / 3)
             for saturation in _shared(rng, saturations, len(centres))
         ]
     )
     waves = [texture(rng, x, y) for texture in list(TEXTURES.values())[:textures]]
-    relief = np.choose(texture_of[field], waves)
-    return paints[field] + 255 * RELIEF * relief[:, :, None]
+    roughness = relief * np.linspace(0.2, 1, len(TEXTURES))[texture_of[field]]
+    rough = roughness * np.choose(texture_of[field], waves)
+    return paints[field] + 255 * rough[:, :, None]
 
 
 def _marks(
@@ -240,37 +245,46 @@ def _of_area_1(outline: Array) -> Array:
     return (outline - centre) / np.sqrt(abs(area))
 
 
+def _star(points: int, inner: float) -> Array:
+    angles = np.arange(2 * points) * np.pi / points - np.pi / 2
+    radii = np.where(np.arange(2 * points) % 2 == 0, 1.0, inner)
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+
 _SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 SHAPES: dict[str, Array] = {
     name: _of_area_1(outline)
     for name, outline in {
-        "square": _SQUARE,
         "disc": round_outline(32),
-        "star": OTHER_SHAPES["star"],
-        "bar": _SQUARE * [1, 4],
+        "half_disc": OTHER_SHAPES["half_disc"],
+        "square": _SQUARE,
+        "heart": OTHER_SHAPES["heart"],
         "triangle": OTHER_SHAPES["triangle"],
+        "arrow": OTHER_SHAPES["arrow"],
         "cross": OTHER_SHAPES["cross"],
         "crescent": OTHER_SHAPES["crescent"],
-        "heart": OTHER_SHAPES["heart"],
-        "half_disc": OTHER_SHAPES["half_disc"],
-        "arrow": OTHER_SHAPES["arrow"],
+        "star": _star(5, 0.4),
+        "sun": _star(8, 0.45),
     }.items()
 }
-"""The outlines of marks, arrays (points, 2) around (0, 0), each of area 1."""
+"""The outlines of marks, arrays (points, 2) around (0, 0), each of area 1; round to spiky."""
 
 Texture = Callable[[np.random.Generator, Array, Array], Array]
-_WAVE = 2 * np.pi * 13  # waves along the short side
+
+
+def _wave(x: Array, count: float) -> Array:
+    """So many waves along a short side."""
+    return np.sin(2 * np.pi * count * x)
 
 
 def _zigzag(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    folded = np.abs((9 * x) % 1 - 0.5)
-    return np.sin(_WAVE * (y + 0.11 * folded))
+    return _wave(y + 0.15 * np.abs((6 * x) % 1 - 0.5), 9)
 
 
 def _scales(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    row = np.floor(9 * y)
-    across = (9 * x + 0.5 * (row % 2)) % 1 - 0.5
-    return np.sin(8 * np.hypot(across, 9 * y - row))
+    row = np.floor(6 * y)
+    across = (6 * x + 0.5 * (row % 2)) % 1 - 0.5
+    return np.sin(8 * np.hypot(across, 6 * y - row))
 
 
 def _speckle(rng: np.random.Generator, x: Array, y: Array) -> Array:
@@ -281,18 +295,14 @@ def _speckle(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 TEXTURES: dict[str, Texture] = {
     "plain": lambda rng, x, y: np.zeros_like(x),
-    "vertical": lambda rng, x, y: np.sin(_WAVE * x),
-    "checks": lambda rng, x, y: np.clip(
-        3 * np.sin(0.55 * _WAVE * x) * np.sin(0.55 * _WAVE * y), -1, 1
-    ),
-    "horizontal": lambda rng, x, y: np.sin(_WAVE * y),
     "speckle": _speckle,
-    "diagonal": lambda rng, x, y: np.sin(0.71 * _WAVE * (x + y)),
-    "dots": lambda rng, x, y: np.clip(2 * np.cos(_WAVE * x) + 2 * np.cos(_WAVE * y) - 1.5, -0.6, 1),
+    "upright": lambda rng, x, y: _wave(x, 13),
+    "dots": lambda rng, x, y: np.clip(1.5 * _wave(x, 12) + 1.5 * _wave(y, 12) - 0.3, -0.7, 1),
+    "checks": lambda rng, x, y: np.clip(3 * _wave(x, 6) * _wave(y, 6), -1, 1),
+    "level": lambda rng, x, y: _wave(y, 10),
     "zigzag": _zigzag,
-    "grid": lambda rng, x, y: (
-        1 - 2 * np.maximum(np.cos(0.6 * _WAVE * x), np.cos(0.6 * _WAVE * y)).clip(0) ** 2
-    ),
+    "diagonal": lambda rng, x, y: _wave(x + y, 6),
+    "grid": lambda rng, x, y: 1 - 2 * np.maximum(_wave(x, 6), _wave(y, 6)).clip(0) ** 2,
     "scales": _scales,
 }
-"""What lightens (1) and darkens (-1) a field, from where it is in short sides."""
+"""What lightens (1) and darkens (-1) a field, from where it is in short sides; smooth to rough."""
