@@ -1,8 +1,8 @@
 PYTHON ?= python
 
 # What must pass on every backend of Keras.
-CORE = tests/convert tests/models tests/tasks tests/training tests/test_batching.py \
-	tests/test_layers.py tests/test_masking.py
+CORE = tests/convert tests/models tests/tasks tests/training tests/explain \
+	tests/test_batching.py tests/test_layers.py tests/test_masking.py
 
 .PHONY: test test-all test-backends lint bench
 test:            ## the default tests: minutes

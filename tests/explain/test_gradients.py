@@ -7,9 +7,8 @@ from keras import layers, ops
 
 from fcnkeras.explain.gradients import loss_gradients, value_and_gradients
 
-pytestmark = pytest.mark.smoke
 
-
+@pytest.mark.smoke
 def test_value_and_gradients_of_each_input():
     x = np.array([[1.0, -2.0], [0.5, 3.0]], "float32")
     y = np.array([[2.0, 1.0], [4.0, -1.0]], "float32")
@@ -19,6 +18,7 @@ def test_value_and_gradients_of_each_input():
     np.testing.assert_allclose(by_y, x * x)
 
 
+@pytest.mark.smoke
 def test_an_input_that_does_not_matter_has_gradient_zero():
     x, y = np.ones((2, 3), "float32"), np.ones((4,), "float32")
     _, (by_x, by_y) = value_and_gradients(lambda a, b: ops.sum(a), [x, y])
@@ -42,6 +42,7 @@ X = np.array([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], "float32")
 Y = np.array([[0.0, 1.0], [1.0, 1.0]], "float32")
 
 
+@pytest.mark.smoke
 def test_loss_gradients_by_hand():
     # Predictions [[1, 0], [-3, -2]], errors [[1, -1], [-4, -3]]; the mean is over 4 numbers.
     errors = np.array([[1.0, -1.0], [-4.0, -3.0]])

@@ -77,7 +77,6 @@ def classifier(request):
     return build(KINDS[request.param], seed=2)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("size", SIZES)
 def test_class_maps_under_average_pooling(classifier, size):
     fcn = to_fcn(classifier, pooling="avg")
@@ -144,7 +143,6 @@ def multi_level(activation="tanh"):
     return keras.Model(base.input, outputs, name="multi_level")
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_attribute_maps_add_up(activation):
     model = rebuilt(build(lambda: multi_level(activation)))
@@ -208,7 +206,6 @@ def test_attribute_maps_of_plain_heads_and_of_fully_convolutional_ones():
         explained(attribute_map, to_fcn(build(vgg), pooling="avg"), x, 4)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["residual", "inverted"])
 def test_class_activation_maps_add_up_under_average_pooling(kind):
     model = rebuilt(build(KINDS[kind]))

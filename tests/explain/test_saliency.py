@@ -9,8 +9,6 @@ from networks import build, random_pictures, to_numpy
 from fcnkeras.explain import saliency, targets
 from fcnkeras.explain.network import Network
 
-pytestmark = pytest.mark.smoke
-
 
 def explained(method, model, picture, wanted=0, join=None, **options):
     """One method's maps of a picture or several, and the network."""
@@ -57,6 +55,7 @@ def scored(function, weights=(3, 4, -5, 6), activation=None, size=(2, 2)):
     return keras.Model(picture, output)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", RELUS)
 def test_relu(form):
     model = scored(RELUS[form])
@@ -69,6 +68,7 @@ def test_relu(form):
     np.testing.assert_allclose(guided.values[0], [[6, 0], [0, 0]])
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", RELU6S)
 def test_relu6_blocks_at_its_ceiling(form):
     model = scored(RELU6S[form])
@@ -223,6 +223,7 @@ def test_smoothgrad_is_the_mean_over_noise():
     np.testing.assert_allclose(found.values[0], expected, rtol=1e-5)
 
 
+@pytest.mark.smoke
 def test_integrated_gradients_by_hand():
     # relu(2x - 1) rises from x = 1/2 on: the way from 0 adds 1 up to x = 1, and 5 up to 3.
     model, x = scored(RELUS["layer"]), pixels(1, 0, 3, -1)
@@ -258,6 +259,7 @@ def build_average():
     return to_fcn(build(networks.average_valid), pooling="avg")
 
 
+@pytest.mark.smoke
 def test_crops_are_joined_before_the_activation():
     model = scored(conv, activation="sigmoid")
     crops = np.stack([pixels(1, 0, 0, 0), pixels(3, 0, 0, 0)])
