@@ -29,6 +29,7 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/conversion_cost.py
 	$(PYTHON) benchmarks/window_product.py
 	$(PYTHON) benchmarks/dense_vs_sliding.py
+	$(PYTHON) benchmarks/feature_cache.py
 	$(PYTHON) benchmarks/feeding.py
 	$(PYTHON) benchmarks/batching.py
 	$(PYTHON) benchmarks/masks.py

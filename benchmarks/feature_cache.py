@@ -83,9 +83,9 @@ def make_pictures(folder: Path, count: int, size: int, seed: int) -> Collection:
     records = []
     for index in range(count):
         kind = index % len(CLASSES)
-        patches = rng.integers(0, 231, (8, 8, 3))
+        patches = rng.integers(0, 196, (8, 8, 3))
         if kind < 3:
-            patches[..., kind] += 25
+            patches[..., kind] += 60
         width = round(size * rng.uniform(1, 2))
         picture = Image.fromarray(patches.astype(np.uint8))
         path = folder / f"{index:04}.jpg"

@@ -58,8 +58,10 @@ class FeatureBatches(FedPictures):
 
     def __init__(self, data: FedPictures, parts: Sequence[Path], places: NDArray[np.int64]) -> None:
         self.__dict__.update(data.__dict__)  # one plan, one list of what is broken
-        # Reading a row is quick, and Keras waits a tenth of a second for threads every epoch.
-        self.workers = 1
+        if keras.backend.backend() == "tensorflow":
+            # Reading a row is quick, and Keras waits a tenth of a second for threads every epoch.
+            # On the other backends it would begin without threads at the second epoch's order.
+            self.workers = 1
         self._parts = parts
         self._places = places
         self._features = lru_cache(OPEN_PARTS)(self._open)

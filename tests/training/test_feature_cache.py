@@ -190,41 +190,53 @@ def test_a_broken_picture_is_listed_and_counts_nothing(tmp_path: Path) -> None:
         cached_features(make_features(), fed(collection), tmp_path / "cache")
 
 
+def train(folder: Path, way: str, **more: Any) -> list[dict]:
+    features = make_features()
+    features.trainable = False
+    features.get_layer(index=4).rate = 0  # Keras' own epochs would drop out even if frozen
+    head = keras.Sequential([keras.Input((5,)), layers.Dense(2, activation="softmax")])
+    head.layers[0].kernel.assign(np.random.default_rng(1).normal(size=(5, 2)))
+    pictures = noise(folder / "train", 12)
+    data = {
+        "train": fed(pictures, shuffle=True, flip=True),
+        "val": fed(noise(folder / "val", 9)),
+    }
+    model = keras.Model(features.input, head(features.output))
+    if way != "whole":
+        model = head
+        data = {k: cached_features(features, v, folder / "cache") for k, v in data.items()}
+
+    def compile_model(optimizer: Any) -> None:
+        loss = "sparse_categorical_crossentropy"
+        model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+
+    history = fit_stages(
+        model,
+        data["train"],
+        data["val"],
+        folder / way,
+        Recipe((Stage(4, 0.05),), "val_accuracy"),
+        freeze=lambda stage: None,
+        compile_model=compile_model,
+        **more,
+    )
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
 @pytest.mark.smoke
 def test_training_is_that_of_the_whole_frozen_network(tmp_path: Path) -> None:
-    train = noise(tmp_path / "train", 12)
-    options = {"shuffle": True, "flip": True}
-    histories = []
-    for way in ("whole", "cached"):
-        features, out = make_features(), tmp_path / way
-        features.trainable = False
-        features.get_layer(index=4).rate = 0  # Keras' own epochs would drop out even if frozen
-        head = keras.Sequential([keras.Input((5,)), layers.Dense(2, activation="softmax")])
-        head.layers[0].kernel.assign(np.random.default_rng(1).normal(size=(5, 2)))
-        data = {"train": fed(train, **options), "val": fed(noise(tmp_path / "val", 9))}
-        model = keras.Model(features.input, head(features.output))
-        if way == "cached":
-            model = head
-            data = {k: cached_features(features, v, tmp_path / "cache") for k, v in data.items()}
+    def kill(done: int, total: int, logs: dict) -> None:
+        if done == 8:
+            raise Killed
 
-        def compile_model(optimizer: Any, model: keras.Model = model) -> None:
-            loss = "sparse_categorical_crossentropy"
-            model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
-
-        history = fit_stages(
-            model,
-            data["train"],
-            data["val"],
-            out,
-            Recipe((Stage(4, 0.05),), "val_accuracy"),
-            freeze=lambda stage: None,
-            compile_model=compile_model,
-        )
-        histories.append([{k: v for k, v in row.items() if k != "seconds"} for row in history])
-    assert len(histories[0]) == 4
-    for row, expected in zip(histories[1], histories[0], strict=True):
-        assert row == pytest.approx(expected, rel=1e-4)
-    assert histories[0][-1]["loss"] < histories[0][0]["loss"]
+    expected = train(tmp_path, "whole")
+    assert len(expected) == 4
+    assert expected[-1]["loss"] < expected[0]["loss"]
+    with pytest.raises(Killed):
+        train(tmp_path, "killed", tell=kill)
+    for way in ("cached", "killed"):
+        for row, same in zip(train(tmp_path, way), expected, strict=True):
+            assert row == pytest.approx(same, rel=1e-4)
 
 
 def test_models_that_are_refused(tmp_path: Path) -> None:

@@ -92,9 +92,8 @@ def test_the_gradient_is_that_after_the_step(tmp_path: Path) -> None:
     fit(model, monitor, epochs=1)
     (tag,) = (t for t in read(tmp_path).Tags()["scalars"] if t.startswith("gradient_norm"))
     kernel = KERNEL
-    for event, (x, y) in zip(
-        read(tmp_path).Scalars(tag), map(Batches().__getitem__, range(5)), strict=False
-    ):
+    batches = [Batches()[index] for index in range(5)]
+    for event, (x, y) in zip(read(tmp_path).Scalars(tag), batches, strict=True):
         kernel = kernel - 0.1 * gradient(kernel, x, y)
         expected = np.linalg.norm(gradient(kernel, X[:2], Y[:2]))
         assert event.value == pytest.approx(expected, rel=1e-4)
