@@ -144,8 +144,11 @@ def join_models(features: keras.Model, head: keras.Model, name: str | None = Non
 def split_model(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """The features and the head of a task model, with its layers and weights."""
     head = _head_of(model)
-    last = model.layers[model.layers.index(head) - 1]  # Keras orders them by depth
-    return keras.Model(model.input, last.output, name=f"{model.name}_features"), head
+    graph = trace(model)
+    # A layer's own `output` may be that of another model, which shares it.
+    (first,) = (call for call in graph.calls if isinstance(call.layer, TaskSchema))
+    features = graph.tensors[first.inputs[0]]
+    return keras.Model(model.input, features, name=f"{model.name}_features"), head
 
 
 def _head_of(model: keras.Model) -> keras.Model:

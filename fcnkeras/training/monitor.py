@@ -111,8 +111,8 @@ class TensorBoardMonitor(keras.callbacks.Callback):
         for name in names:
             if name not in weighty:
                 raise ValueError(
-                    f"`layers` must name layers with weights, of '{self.model.name}' those are "
-                    f"{', '.join(weighty)}. Received: {name!r}"
+                    f"`layers` must name layers with weights, the last of '{self.model.name}' are "
+                    f"{', '.join(list(weighty)[-8:])}. Received: {name!r}"
                 )
         trained = {id(variable) for variable in self.model.trainable_variables}
         variables = (variable for name in names for variable in weighty[name].weights)

@@ -281,6 +281,15 @@ def test_masks_keep_padding_out(classifier, head):
     assert kept < lost / 3
 
 
+@pytest.mark.parametrize("head", ["pooled", "multi_level"])
+def test_models_with_masks_are_split(classifier, head):
+    fed = heads.fed_task_model(heads.task_model(classifier, SCHEMA, head, levels=LEVELS), "native")
+    mask = np.arange(SIDE + 16) < SIDE
+    inputs = [X, np.broadcast_to(mask, X.shape[:3])]
+    features, top = heads.split_model(fed)
+    assert difference(values(top, features(inputs)), values(fed, inputs)) < 1e-6
+
+
 def test_masks_know_the_window_of_fully_connected_layers(vgg):
     fed = heads.fed_task_model(heads.task_model(vgg, SCHEMA), "pad")
     # 24 pixels are 6 cells of the map, which fc1 sees all.
