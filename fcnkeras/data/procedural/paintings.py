@@ -36,6 +36,8 @@ from fcnkeras.data.art import HARMONIES
 from fcnkeras.data.columns import WHEEL
 from fcnkeras.data.procedural.canvas import Array, Canvas, noise, round_outline, to_image
 from fcnkeras.data.procedural.pretraining import SHAPES as OTHER_SHAPES
+from fcnkeras.data.procedural.pretraining import star
+from fcnkeras.data.procedural.proportions import ANGULAR_OUTLINE
 
 MIN_SHORT_SIDE, MAX_SHORT_SIDE = 96, 144
 MAX_ASPECT = 1.8
@@ -245,26 +247,19 @@ def _of_area_1(outline: Array) -> Array:
     return (outline - centre) / np.sqrt(abs(area))
 
 
-def _star(points: int, inner: float) -> Array:
-    angles = np.arange(2 * points) * np.pi / points - np.pi / 2
-    radii = np.where(np.arange(2 * points) % 2 == 0, 1.0, inner)
-    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
-
-
-_SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 SHAPES: dict[str, Array] = {
     name: _of_area_1(outline)
     for name, outline in {
         "disc": round_outline(32),
         "half_disc": OTHER_SHAPES["half_disc"],
-        "square": _SQUARE,
+        "square": ANGULAR_OUTLINE,
         "heart": OTHER_SHAPES["heart"],
         "triangle": OTHER_SHAPES["triangle"],
         "arrow": OTHER_SHAPES["arrow"],
         "cross": OTHER_SHAPES["cross"],
         "crescent": OTHER_SHAPES["crescent"],
-        "star": _star(5, 0.4),
-        "sun": _star(8, 0.45),
+        "star": star(5, 0.4),
+        "sun": star(8, 0.45),
     }.items()
 }
 """The outlines of marks, arrays (points, 2) around (0, 0), each of area 1; round to spiky."""

@@ -22,7 +22,8 @@ from fcnkeras.data.procedural.proportions import (
 SIDE = 80
 
 
-def _star(points: int, inner: float) -> Array:
+def star(points: int, inner: float) -> Array:
+    """A star's outline of 2 · `points` corners, every other one at `inner` of the radius."""
     angles = np.arange(2 * points) * np.pi / points - np.pi / 2
     radii = np.where(np.arange(2 * points) % 2 == 0, 1.0, inner)
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
@@ -65,10 +66,10 @@ SHAPES: dict[str, Array] = {
         "crescent": _crescent(),
         "cross": _CROSS,
         "drop": _drop(),
-        "half_disc": _star(32, 1.0)[:33],
+        "half_disc": star(32, 1.0)[:33],
         "heart": _heart(),
-        "hexagon": _star(3, 1.0),
-        "star": _star(5, 0.5),
+        "hexagon": star(3, 1.0),
+        "star": star(5, 0.5),
         "triangle": [[0, -1], [1, 1], [-1, 1]],
     }.items()
 }
