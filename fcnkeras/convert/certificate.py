@@ -138,7 +138,7 @@ def certify(
         for output, value, result in zip(plan.outputs, their_outputs, our_outputs, strict=True):
             outputs.append(compare.difference(f"{output.layer} (output)", value, result))
     weights = tuple((s.layer, a, b) for s in plan.steps for a, b in s.weights)
-    _check_vectors(graph, twins)
+    _check_kept_weights(graph, twins)
     parameters = _parameters(model, graph, fcn)
     return Certificate(size, compare.found, tuple(outputs), compare.tolerance, weights, parameters)
 
@@ -195,14 +195,14 @@ def _calls_twin(states: Mapping[Ref, State], twins: Mapping[int, Any]) -> Any:
     return call_twin
 
 
-def _check_vectors(graph: Graph, twins: Mapping[int, Any]) -> None:
-    """Compares biases, means and the like number by number: beside large products a small bias
-    can hide in the rounding of half precision."""
+def _check_kept_weights(graph: Graph, twins: Mapping[int, Any]) -> None:
+    """Compares every weight that keeps its shape number by number: a small bias, or a kernel before
+    an activation that saturates, can hide in the rounding of half precision."""
     for layer in graph.layers():
         own_weights = getattr(twins[id(layer)], "weights", ())
         pairs = zip(getattr(layer, "weights", ()), own_weights, strict=True)
         for weight, own in pairs:
-            if len(weight.shape) != 1:
+            if len(weight.shape) != 1 and weight.shape != own.shape:
                 continue
             a, b = (ops.convert_to_numpy(ops.cast(w, "float32")) for w in (weight, own))
             if not np.array_equal(a, b.reshape(a.shape), equal_nan=True):
