@@ -91,7 +91,8 @@ def explain(
         from fcnkeras.explain import Explainer
 
         explainer = Explainer(loaded, feeder=feeder, size=size, preprocessing=preprocessing)
-        explainer.name_classes(_names(names, network, explainer))
+        if (found := _names(names, network, explainer)) is not None:
+            explainer.name_classes(found)
         rows, checks = _explain_all(explainer, files, methods, target, layer, out, check, as_json)
     if as_json:
         typer.echo(json.dumps({"rows": rows, "checks": checks}, indent=2))
@@ -145,7 +146,7 @@ def _load(
     chosen = sources.conversion_options(**options)
     if not chosen:
         return model
-    from fcnkeras import to_fcn
+    from fcnkeras.convert import to_fcn
 
     return to_fcn(model, **chosen)
 

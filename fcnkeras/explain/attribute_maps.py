@@ -25,7 +25,8 @@ from fcnkeras.explain.saliency import Maps
 from fcnkeras.explain.targets import Target
 
 Array = np.ndarray
-_TOLERANCE = 1e-3
+# Of the score, and of all contributions without their signs, whose rounding is in their sum.
+_TOLERANCE, _ROUNDING = 1e-3, 1e-4
 
 
 def attribute_map(
@@ -68,24 +69,27 @@ def attribute_map(
     size = np.shape(inputs[0])[1:3]
     found: dict[str, Maps] = {}
     total = np.zeros((len(np.asarray(inputs[0])), *size), "float32")
-    sums = np.zeros(len(scores))
+    sums, size_of_all = np.zeros(len(scores)), 0.0
     for ref, slope in zip(refs, slopes, strict=True):
         cells = (ops.convert_to_numpy(ops.cast(values[ref], "float32")) * slope).sum(axis=-1)
         each = cells.sum(axis=(1, 2), dtype="float64")
         sums += each.sum() if network.join else each
+        size_of_all += float(np.abs(cells).sum())
         # So that the mean over the places, of several crops too, is the contribution.
         cells = cells * (cells[0].size * (len(cells) if network.join else 1))
         centres = places.centres(network.graph, ref, values)
         found[network.layer_name(ref)] = Maps(cells, scores, True, centres)
         total += spread(cells, size, centres, keep_mean=True)
-    _check(network, target, sums, biases, scores)
+    _check(network, target, sums, biases, scores, size_of_all)
     error = relative_error(sums + biases, scores)
     return Maps(total, scores, True, completeness=error, parts=found, biases=biases)
 
 
-def _check(network: Network, target: Target, sums: Array, biases: Array, scores: Array) -> None:
-    scale = np.maximum(np.maximum(np.abs(scores), np.abs(biases)), np.abs(sums))
-    if (np.abs(sums + biases - scores) > _TOLERANCE * np.maximum(scale, 1e-6)).any():
+def _check(
+    network: Network, target: Target, sums: Array, biases: Array, scores: Array, size_of_all: float
+) -> None:
+    allowed = _TOLERANCE * np.maximum(np.abs(scores), np.abs(biases)) + _ROUNDING * size_of_all
+    if (np.abs(sums + biases - scores) > np.maximum(allowed, 1e-9)).any():
         raise ValueError(
             "Attribute maps need a head of pooling, joining, scaling to length 1 and one linear "
             f"layer. That of '{network.model.name}' gives {scores[0]:.4g} for {target.name}, of "

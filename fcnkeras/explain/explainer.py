@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from PIL import Image
 
+from fcnkeras.convert.graph import trace
 from fcnkeras.explain import check, parts, saliency
 from fcnkeras.explain.attribute_maps import attribute_map
 from fcnkeras.explain.cam import class_activation_map, grad_cam, grad_cam_plus_plus
@@ -25,6 +26,9 @@ from fcnkeras.layers import NativeWindow, Preprocessing
 from fcnkeras.models.fed import fed_model
 from fcnkeras.orientation import PathLike
 from fcnkeras.placement import Size
+from fcnkeras.tasks.heads import fed_task_model
+from fcnkeras.tasks.outputs import TaskSchema
+from fcnkeras.tasks.schemas import parse_schema
 
 METHODS: dict[str, Callable[..., Maps]] = {
     "saliency": saliency.saliency,
@@ -81,12 +85,13 @@ class Explainer:
         model: any Functional or Sequential model of pictures, models of `to_fcn` and of several
             outputs too. It is only read.
         feeder: "squash", "crop", "pad", "multicrop" or "native"; by default "native" for models of
-            any size, "squash" for others. With "pad", a model of `to_fcn` leaves the padding out
-            of its pooling. Crops are joined as the model joins its places.
+            any size, "squash" for others. With "pad", a model of `to_fcn` or of `task_model` leaves
+            the padding out of its pooling. Crops are joined as the model joins its places.
         size: what the feeder is given; by default the model's own size.
         preprocessing: what the model expects, a mode of `fcnkeras.layers.Preprocessing`; None for
             one that takes RGB pixels of 0-255.
-        names: of the classes, by output; or those of the first output, as a sequence.
+        names: of the classes, by output; or those of the first output, as a sequence. A model of
+            `task_model` knows its own.
 
     Raises:
         ValueError: the feeder is unknown, or does not fit the model.
@@ -120,13 +125,18 @@ class Explainer:
         if isinstance(self.size, tuple) and self.feeder == "native":
             self.size = min(self.size)
         get_feeder(self.feeder)
+        schema = next((s for s in trace(model).layers() if isinstance(s, TaskSchema)), None)
         is_fcn = any(isinstance(layer, NativeWindow) for layer in model.layers)
-        if self.feeder == "pad" and is_fcn and len(model.inputs) == 1:
-            model = fed_model(model, "pad")
+        if self.feeder == "pad" and (is_fcn or schema) and len(model.inputs) == 1:
+            model = fed_task_model(model, "pad") if schema else fed_model(model, "pad")
         self.network = Network(model if preprocessing is None else _prepared(model, preprocessing))
         if self.feeder == "multicrop":
             pool = parts.pooling_of(self.network, 0)
             self.network.join = parts.pooling_mode(pool.layer) if pool else "avg"
+        if names is None and schema is not None:
+            tasks = parse_schema(schema.text).tasks
+            known = {task.name: getattr(task, "names", ()) for task in tasks}
+            names = {name: each for name, each in known.items() if each}
         self.name_classes(names)
 
     def name_classes(self, names: Names | Sequence[str] | None) -> None:

@@ -16,6 +16,7 @@ from keras import layers, ops
 from fcnkeras.convert.forms import activation_name, op_name
 from fcnkeras.convert.graph import Call, Graph, Ref, run, trace
 from fcnkeras.explain.gradients import no_gradients
+from fcnkeras.tasks.outputs import HueVector, TaskWeight
 
 CallFunction = Callable[[Call, Sequence[Any], dict[str, Any]], Any]
 
@@ -24,7 +25,7 @@ _SQUASHING = {
     *("softmax", "logsoftmax", "log_softmax", "sigmoid", "logsigmoid", "log_sigmoid", "tanh"),
     *("hardsigmoid", "hard_sigmoid", "hardtanh", "hard_tanh", "softsign", "softplus"),
 }
-_PASSING = (layers.Identity, layers.Dropout)
+_PASSING = (layers.Identity, layers.Dropout, TaskWeight)
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Outputs:
         names: of its outputs.
         scores: of each output, (n, units), float32, before its softmax, sigmoid or tanh.
         values: of each output, (n, units), float32.
+        hues: the outputs that tell a point of the colour wheel, by number.
     """
 
     names: tuple[str, ...]
     scores: tuple[Any, ...]
     values: tuple[Any, ...]
+    hues: tuple[int, ...] = ()
 
     def index(self, name: str | None) -> int:
         """The place of an output; without a name that of the only one.
@@ -112,6 +115,8 @@ class Network:
         call = self.graph.producer(ref)
         while call is not None and isinstance(call.layer, _PASSING):
             call = self.graph.producer(call.inputs[0])
+        if call is not None and isinstance(call.layer, HueVector):
+            return _Ending(call, call.layer)
         if call is None or activation_name(call.layer) not in _SQUASHING:
             return _Ending(None, lambda score: score)
         if call.layer.__class__ in (layers.Activation, layers.Softmax) or op_name(call.layer):
@@ -207,7 +212,12 @@ class Network:
                 output = ending.squash(score)
             found.append(ops.cast(score, "float32"))
             values.append(ops.cast(output, "float32"))
-        return Outputs(self.names, tuple(found), tuple(values))
+        hues = tuple(
+            number
+            for number, ending in enumerate(self.endings)
+            if ending.call is not None and isinstance(ending.call.layer, HueVector)
+        )
+        return Outputs(self.names, tuple(found), tuple(values), hues)
 
 
 def _between(graph: Graph, refs: Sequence[Ref]) -> list[Call]:

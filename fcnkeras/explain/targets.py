@@ -5,7 +5,7 @@
 | a class | its score before the softmax or sigmoid |
 | an attribute | the score of an output with one unit, before its tanh or sigmoid |
 | the mean of a distribution | the expected value under its shares |
-| a hue | the cosine of the angle between the answer and that hue |
+| a hue | how near the answer is to that hue |
 | a function | whatever it makes of the outputs |
 """
 
@@ -70,12 +70,16 @@ def unit(
 
 
 def top(outputs: Outputs, output: str | None = None, names: Names | None = None) -> Target:
-    """The class that the network finds in a picture, the first of those given.
+    """The class, or the hue, that the network finds in a picture, the first of those given.
 
     Without a name the first output counts.
     """
     number = outputs.index(output or outputs.names[0])
     _units(outputs, number)
+    if number in outputs.hues:
+        cosine, sine = (float(x) for x in ops.convert_to_numpy(outputs.values[number])[0, :2])
+        degrees = round(math.degrees(math.atan2(sine, cosine)) % 360)
+        return hue(outputs, degrees, outputs.names[number])
     scores = ops.convert_to_numpy(outputs.scores[number])
     return unit(outputs, int(scores[0].argmax()), outputs.names[number], names)
 
@@ -110,7 +114,11 @@ def distribution_mean(
 
 
 def hue(outputs: Outputs, degrees: float, output: str | None = None) -> Target:
-    """How near the answer is to a hue: the cosine of the angle between them.
+    """How near the answer is to a hue.
+
+    Of a task of hues, how far the answer reaches towards it before it is brought to length 1; of
+    other outputs the cosine of the angle between them, which does not tell how strong the answer
+    is, and whose gradient is zero for the very hue that was found.
 
     Args:
         outputs: see `unit`.
@@ -129,6 +137,8 @@ def hue(outputs: Outputs, degrees: float, output: str | None = None) -> Target:
     point = np.array([math.cos(math.radians(degrees)), math.sin(math.radians(degrees))], "float32")
 
     def score(found: Outputs) -> Any:
+        if number in outputs.hues:
+            return ops.matmul(found.scores[number][:, :2], point)
         answer = found.values[number][:, :2]
         length = ops.sqrt(ops.sum(ops.square(answer), axis=-1) + 1e-12)
         return ops.sum(ops.multiply(answer, point), axis=-1) / length

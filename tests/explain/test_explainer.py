@@ -12,6 +12,11 @@ from squares import bright, lights_up, square
 from fcnkeras import to_fcn
 from fcnkeras.explain import METHODS, Explainer
 from fcnkeras.images import ImageError
+from fcnkeras.tasks.classes import ClassTask
+from fcnkeras.tasks.heads import task_model
+from fcnkeras.tasks.hue import HueTask
+from fcnkeras.tasks.schema import Schema
+from fcnkeras.tasks.scores import DistributionTask, ScoreTask
 
 SIDE = 64
 SIZES = {"landscape": (150, 230), "portrait": (230, 150), "strip": (60, 300), "square": (90, 90)}
@@ -180,3 +185,38 @@ def test_mistakes_are_told_in_one_sentence(models, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError):
         Explainer(models["fixed"]).explain(tmp_path / "broken.jpg")
+
+
+def task_network(head="multi_level"):
+    base = keras.Sequential([keras.Input((None, None, 3)), layers.Rescaling(1 / 255)], name="base")
+    for number in range(2):
+        base.add(layers.Conv2D(4, 3, strides=2, activation="relu", name=f"block{number}"))
+    keras.utils.set_random_seed(3)
+    tasks = (
+        ClassTask("artist", names=("Monet", "Manet", "Dürer")),
+        ScoreTask("light"),
+        HueTask("colour"),
+        DistributionTask("mark"),
+    )
+    levels = ("block0", "block1") if head == "multi_level" else None
+    model = task_model(base, Schema("paintings", tasks), head, levels=levels, learned_weights=True)
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign(np.random.default_rng(len(weight.path)).normal(size=weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("feeder", ["native", "pad", "multicrop"])
+@pytest.mark.parametrize("target", ["artist:Monet", "light", "colour", "colour:hue=30"])
+def test_models_of_tasks_know_their_names_and_add_up(target, feeder):
+    explainer = Explainer(task_network(), feeder=feeder, size=40)
+    found = explainer.explain(Image.fromarray(square(60, 90)[0]), "attribute-map", target)
+    assert list(found.parts) == ["block0", "block1"]
+    assert found.completeness < 1e-4
+    assert sum(found.parts.values()) + found.bias == pytest.approx(found.score, rel=1e-4)
+    if target == "light":
+        assert 1 / (1 + np.exp(-found.score)) == pytest.approx(found.output, rel=1e-4)
+    if target == "colour":  # the hue that was found, in which direction the answer is longest
+        raw = networks.to_numpy(explainer.outputs(found.fed).scores[1])[0, :2]
+        assert found.score == pytest.approx(np.hypot(*raw), rel=1e-3)
+    assert explainer.explain(Image.new("RGB", (60, 90)), "saliency", "mark:mean").score > 1
