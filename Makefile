@@ -34,3 +34,4 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/batching.py
 	$(PYTHON) benchmarks/masks.py
 	$(PYTHON) benchmarks/demo.py
+	$(PYTHON) benchmarks/explaining.py
