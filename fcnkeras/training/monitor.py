@@ -28,7 +28,7 @@ class TensorBoardMonitor(keras.callbacks.Callback):
     | epoch/<name> | whatever is logged at the end of an epoch | epochs |
 
     The gradients are those of the loss after the batch's step, without dropout and with the
-    statistics that normalisation would predict with. Each costs as much as a step of its own. A
+    statistics that normalisation would predict with. Each costs as much as two to five steps. A
     layer that is frozen, as in a first stage, has none.
 
     Works on every backend: TensorBoard's own writer needs no TensorFlow.
