@@ -23,6 +23,7 @@ TOLERANCE, HALF_TOLERANCE = 1e-3, 5e-2
 # Between the noise of a network that takes -1 to 1 and that of one that takes 0 to 255: neither
 # drowns the offsets of the one nor starves the kernels of the other.
 NOISE = 11.0
+SAMPLED_ROWS = 1024  # of a reshaped kernel; any wrong order moves nearly all
 # What a model of free size is compared at.
 FREE_SIZE = (224, 224)
 
@@ -138,7 +139,7 @@ def certify(
         for output, value, result in zip(plan.outputs, their_outputs, our_outputs, strict=True):
             outputs.append(compare.difference(f"{output.layer} (output)", value, result))
     weights = tuple((s.layer, a, b) for s in plan.steps for a, b in s.weights)
-    _check_kept_weights(graph, twins)
+    _check_weights(graph, plan, twins)
     parameters = _parameters(model, graph, fcn)
     return Certificate(size, compare.found, tuple(outputs), compare.tolerance, weights, parameters)
 
@@ -195,21 +196,34 @@ def _calls_twin(states: Mapping[Ref, State], twins: Mapping[int, Any]) -> Any:
     return call_twin
 
 
-def _check_kept_weights(graph: Graph, twins: Mapping[int, Any]) -> None:
-    """Compares every weight that keeps its shape number by number: a small bias, or a kernel before
-    an activation that saturates, can hide in the rounding of half precision."""
-    for layer in graph.layers():
+def _check_weights(graph: Graph, plan: ConversionPlan, twins: Mapping[int, Any]) -> None:
+    """Compares weights number by number, of large reshaped kernels so many rows: behind an
+    activation that saturates, or in the rounding of half precision, a difference can hide."""
+    for layer, step in zip(graph.layers(), plan.steps, strict=True):
         own_weights = getattr(twins[id(layer)], "weights", ())
-        pairs = zip(getattr(layer, "weights", ()), own_weights, strict=True)
-        for weight, own in pairs:
-            if len(weight.shape) != 1 and weight.shape != own.shape:
-                continue
-            a, b = (ops.convert_to_numpy(ops.cast(w, "float32")) for w in (weight, own))
+        for weight, own in zip(getattr(layer, "weights", ()), own_weights, strict=True):
+            ours, theirs = ops.convert_to_tensor(own), ops.convert_to_tensor(weight)
+            if len(own.shape) == 4 and len(weight.shape) == 2:
+                theirs, ours = _rows(theirs, ours, step.order)
+            a, b = (ops.convert_to_numpy(ops.cast(w, "float32")) for w in (theirs, ours))
             if not np.array_equal(a, b.reshape(a.shape), equal_nan=True):
                 raise ConversionError(
                     f"Layer '{layer.name}': its weight {weight.name} differs from its twin's. The "
                     "model is not returned."
                 )
+
+
+def _rows(kernel: Any, twin: Any, order: str) -> tuple[Any, Any]:
+    """The same rows of a Dense layer's kernel, (rows, units), and of its twin's, (height, width,
+    channels, units); all of a small one."""
+    sides = dict(zip("hwc", twin.shape, strict=False))
+    rows = np.arange(kernel.shape[0])
+    if len(rows) > SAMPLED_ROWS:
+        rows = np.random.default_rng(0).choice(rows, SAMPLED_ROWS, replace=False)
+    of = dict(zip(order, np.unravel_index(rows, [sides[axis] for axis in order]), strict=True))
+    places = np.ravel_multi_index([of[axis] for axis in "hwc"], list(sides.values()))
+    flat = ops.reshape(twin, (-1, twin.shape[-1]))
+    return ops.take(kernel, rows, axis=0), ops.take(flat, places, axis=0)
 
 
 def _parameters(model: keras.Model, graph: Graph, fcn: keras.Model) -> int:

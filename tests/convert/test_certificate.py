@@ -164,3 +164,21 @@ def test_values_that_are_not_finite_prove_nothing():
     with pytest.raises(ConversionError, match=r"'predictions' gives values that are not finite"):
         to_fcn(model)
     assert to_fcn(model, verify=False).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize("damage", [swap_kernel_axes, flatten_channels_first])
+def test_a_wrong_kernel_before_an_activation_that_saturates_is_caught(monkeypatch, damage):
+    """Noise drives a hard sigmoid to 0 or 1, whatever the order of the kernel."""
+    x = picture = keras.Input((9, 12, 3))
+    x = layers.Dense(2, activation="hard_sigmoid", name="flat")(layers.Flatten()(x))
+    model = keras.Model(picture, layers.Dense(3, activation="sigmoid")(x))
+    model.get_layer("flat").kernel.assign(np.random.default_rng(0).normal(size=(324, 2)))
+    move = rewrite._move_weights
+
+    def move_wrongly(graph, plan, twins):
+        move(graph, plan, twins)
+        damage(next(t for t in twins.values() if t.name == "flat"))
+
+    monkeypatch.setattr(rewrite, "_move_weights", move_wrongly)
+    with pytest.raises(ConversionError, match="Layer 'flat': its weight kernel differs"):
+        to_fcn(model)
