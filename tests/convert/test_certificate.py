@@ -180,5 +180,5 @@ def test_a_wrong_kernel_before_an_activation_that_saturates_is_caught(monkeypatc
         damage(next(t for t in twins.values() if t.name == "flat"))
 
     monkeypatch.setattr(rewrite, "_move_weights", move_wrongly)
-    with pytest.raises(ConversionError, match="Layer 'flat': its weight kernel differs"):
+    with pytest.raises(ConversionError, match=r"Layer 'flat'.*differs"):
         to_fcn(model)
