@@ -174,7 +174,7 @@ def _same_or_raise(folder: Path, about: dict[str, object]) -> Path:
         found = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ValueError(
-            f"{folder} must be a new or empty folder, or one that make_task wrote; "
+            f"{folder} must be a new or empty folder, or one of generated pictures; "
             "it holds something else."
         ) from None
     if found != about:
