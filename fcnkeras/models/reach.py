@@ -8,7 +8,12 @@ from keras import layers
 
 from fcnkeras.convert.forms import ACTIVATION_OPS, POOLS, op_name, pools_by
 from fcnkeras.convert.graph import Call
-from fcnkeras.layers import LocalResponseNormalization, NativeWindow, Preprocessing
+from fcnkeras.layers import (
+    Im2colConv2D,
+    LocalResponseNormalization,
+    NativeWindow,
+    Preprocessing,
+)
 
 # These read one cell, all its channels included, and nothing else.
 _CELLWISE: frozenset[type] = frozenset(
@@ -56,7 +61,12 @@ _CELLWISE_OPS = ACTIVATION_OPS | frozenset(
     ]
 )
 _ON_CHANNELS_OPS = frozenset(["Concatenate", "Softmax", "LogSoftmax", "Mean", "Max"])
-_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+_CONVOLUTIONS = (
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv2D,
+    Im2colConv2D,
+)
 WINDOWS = (*_CONVOLUTIONS, layers.MaxPooling2D, layers.AveragePooling2D)
 BORDERS = (layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D)
 
