@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import keras
 from keras import layers, ops
 
 from random_graphs.builder import Builder, Node
@@ -76,6 +77,8 @@ def _pool(b: Builder, x: Node) -> Node:
 def _normalise_map(b: Builder, x: Node) -> Node:
     axis = b.channel_axis
     kinds = ["BatchNormalization", "LayerNormalization", "UnitNormalization"]
+    if b.channels_first and keras.backend.backend() == "torch":  # where Keras takes the last axis
+        kinds.remove("LayerNormalization")
     if not b.channels_first:  # Keras multiplies the scale of the others to the last axis
         kinds.append("RMSNormalization")
     if not b.valid:
