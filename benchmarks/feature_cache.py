@@ -49,7 +49,7 @@ from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.features import feature_model
 from fcnkeras.training.feature_cache import cached_features
-from fcnkeras.training.finetune import compiles_anew
+from fcnkeras.training.stages import jit_compile_mode
 
 RESULT = Path(__file__).parent / "results" / "feature_cache.csv"
 LEAST_TIMES = 50
@@ -103,7 +103,7 @@ def new_head(channels: int) -> keras.Model:
 def compiled(model: keras.Model) -> keras.Model:
     loss = "sparse_categorical_crossentropy"
     optimizer = keras.optimizers.Adam(0.01)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=compiles_anew())
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile_mode())
     return model
 
 

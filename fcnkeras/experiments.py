@@ -19,7 +19,7 @@ import keras
 from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.convert import to_fcn
 from fcnkeras.data.records import Collection, DataError
-from fcnkeras.data.sources import write_parts
+from fcnkeras.data.sources import claim_folder
 from fcnkeras.files import write_atomically, write_csv, write_json
 from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.fed import fed_model
@@ -249,19 +249,7 @@ def _claim(out: Path, settings: Settings, parts: Mapping[str, Collection], title
         "classes": classes,
         **{f"n_{name}": len(parts[name]) for name in ("train", "val", "test")},
     }
-    file = out / "settings.json"
-    if not any(out.glob("experiment_*/history.csv")):  # nothing that could be mixed up
-        (out / "split.csv").unlink(missing_ok=True)
-    elif file.exists():
-        before = json.loads(file.read_text())
-        for key in sorted({*described, *before} - {"title"}):
-            if before.get(key) != described.get(key):
-                raise DataError(
-                    f"{out} holds a run with {key}={before.get(key)!r}, now it is "
-                    f"{described.get(key)!r}: take another folder, or delete that one."
-                )
-    write_parts(out, parts)
-    write_json(file, described)
+    claim_folder(out, described, parts, begun=any(out.glob("experiment_*/history.csv")))
 
 
 def build_model(experiment: Experiment, settings: Settings, classes: int) -> keras.Model:

@@ -33,6 +33,7 @@ FLOORS = {
     "fcnkeras.tasks": 1,
     "fcnkeras.batching": 1,
     "fcnkeras.augment": 1,
+    "fcnkeras.saved": 1,
     "fcnkeras.training": 2,
     "fcnkeras.explain": 2,
     "fcnkeras.scoring": 2,

@@ -84,6 +84,7 @@ def load_source(
 def _load_whole(path: Path) -> keras.Model:
     import keras
 
+    import fcnkeras.saved  # noqa: F401 - so that Keras knows our classes
     from fcnkeras.convert import FullyConvolutional
 
     # The old format knows the classes of layers by their registered names, but not those of models.

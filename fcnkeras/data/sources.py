@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fcnkeras.data.procedural import make_task
 from fcnkeras.data.records import Collection, DataError, read_class_folders
 from fcnkeras.data.splits import load_split, save_split, stratified_split
+from fcnkeras.files import write_json
 
 PARTS = ("train", "val", "test")
 # Enough test pictures for an interval of about 5 %, few enough to train ten networks in minutes.
@@ -70,6 +73,37 @@ def generated_parts(
     folder.parent.mkdir(parents=True, exist_ok=True)
     make_task(task, folder, counts=counts or GENERATED_COUNTS, seed=seed)
     return {part: read_class_folders(folder / part, check=False) for part in PARTS}
+
+
+def claim_folder(
+    out: Path, described: Mapping[str, Any], parts: Mapping[str, Collection], *, begun: bool
+) -> None:
+    """Writes `settings.json` and `split.csv` of a new run, or checks that the run that the folder
+    holds has the same.
+
+    Args:
+        out: the folder.
+        described: the settings, as JSON can hold them; the title may change.
+        parts: the pictures.
+        begun: whether the folder holds results that could be mixed up.
+
+    Raises:
+        DataError: it holds a run with other settings, or on other pictures.
+    """
+    file = out / "settings.json"
+    now = json.loads(json.dumps(described))
+    if not begun:
+        (out / "split.csv").unlink(missing_ok=True)
+    elif file.exists():
+        before = json.loads(file.read_text())
+        for key in sorted({*now, *before} - {"title"}):
+            if before.get(key) != now.get(key):
+                raise DataError(
+                    f"{out} holds a run with {key}={before.get(key)!r}, now it is "
+                    f"{now.get(key)!r}: take another folder, or delete that one."
+                )
+    write_parts(out, parts)
+    write_json(file, now)
 
 
 def write_parts(out: Path, parts: Mapping[str, Collection]) -> None:

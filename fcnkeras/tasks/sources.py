@@ -57,7 +57,7 @@ def read_labels(
     if labels.is_dir():
         if (labels / aadb.FILES["train"]).is_file():
             return dict(aadb.read_aadb(labels, root, check=check))
-        return {"all": read_class_folders(labels)}
+        return {"all": read_class_folders(labels, check=check is True)}
     if labels.suffix == ".txt":
         votes = ava.read_ava(labels, root, check=check)
     elif schema.name == "ava_binary":

@@ -33,7 +33,7 @@ from fcnkeras.batching import FedPictures
 from fcnkeras.convert.graph import trace
 from fcnkeras.data.records import Record
 from fcnkeras.files import write_atomically
-from fcnkeras.training.finetune import compiles_anew
+from fcnkeras.training.stages import jit_compile_mode
 
 PART_SECONDS = 60
 PART_BYTES = 256 << 20
@@ -140,7 +140,7 @@ def _fill(
     total = sum(len(members) for members, _ in jobs)
     # A model of the same layers, as `compile` would change what the caller's is compiled for.
     model = keras.Model(feature_model.input, feature_model.output)
-    model.compile(jit_compile=compiles_anew())
+    model.compile(jit_compile=jit_compile_mode())
     writer = _Writer(folder, feature_model.output_shape[1:])
     done = 0
     tell(done, total)

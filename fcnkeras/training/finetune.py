@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from fcnkeras.batching import FedPictures
-from fcnkeras.training.stages import Recipe, Stage, fit_stages
+from fcnkeras.training.stages import Recipe, Stage, fit_stages, jit_compile_mode
 
 
 def finetune(
@@ -62,7 +62,7 @@ def finetune(
             optimizer=optimizer,
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
-            jit_compile=compiles_anew(),
+            jit_compile=jit_compile_mode(),
         )
 
     return fit_stages(
@@ -75,12 +75,6 @@ def finetune(
         compile_model=compile_model,
         tell=tell,
     )
-
-
-def compiles_anew() -> bool | str:
-    """`jit_compile` for pictures of many shapes: XLA would compile anew for each, and is slow on a
-    CPU; JAX needs it."""
-    return "auto" if keras.backend.backend() == "jax" else False
 
 
 def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:

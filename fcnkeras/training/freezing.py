@@ -10,7 +10,9 @@ from keras.layers import BatchNormalization
 from fcnkeras.convert.graph import trace
 
 
-def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None:
+def freeze_blocks(
+    model: keras.Model, blocks: Sequence[str], count: int, *, normalization: bool = True
+) -> None:
     """Freezes the first `count` blocks, and the BatchNormalization of all.
 
     A frozen BatchNormalization layer keeps its means and deviations; with small batches of few
@@ -21,6 +23,7 @@ def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None
         blocks: the last layer of each block, from the picture up.
         count: 0 freezes no block; a negative number counts from the end, -1 leaves the last
             block to be trained.
+        normalization: whether the BatchNormalization of the other blocks is frozen, too.
 
     Raises:
         ValueError: there are fewer blocks, or the model has no layer of the block's name.
@@ -30,7 +33,8 @@ def freeze_blocks(model: keras.Model, blocks: Sequence[str], count: int) -> None
             f"`frozen` must be from -{len(blocks)} to {len(blocks)}. Received: {count}"
         )
     count = count if count >= 0 else len(blocks) + count
-    freeze_normalization(model)
+    if normalization:
+        freeze_normalization(model)
     if count:
         freeze_up_to(model, blocks[count - 1])
 

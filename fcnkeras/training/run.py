@@ -14,10 +14,10 @@ import numpy as np
 from fcnkeras.augment import Augmentation, augmented
 from fcnkeras.batching import FedPictures
 from fcnkeras.data.records import Collection, DataError
-from fcnkeras.data.sources import write_parts
+from fcnkeras.data.sources import claim_folder
 from fcnkeras.encoding import encode_target
 from fcnkeras.feeders import get_feeder
-from fcnkeras.files import write_atomically, write_csv, write_json
+from fcnkeras.files import write_atomically, write_csv, write_json, write_text
 from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.classes import ClassTask
@@ -28,10 +28,9 @@ from fcnkeras.tasks.schema import Schema
 from fcnkeras.tasks.schemas import dump_schema
 from fcnkeras.training.evaluation import check_kinds, evaluate_tasks, write_evaluation
 from fcnkeras.training.feature_cache import cached_features
-from fcnkeras.training.finetune import compiles_anew
 from fcnkeras.training.freezing import freeze_blocks, train_all
 from fcnkeras.training.lr_finder import LearningRates, find_learning_rate
-from fcnkeras.training.stages import Recipe, Stage, fit_stages
+from fcnkeras.training.stages import Recipe, Stage, fit_stages, jit_compile_mode
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,12 @@ def train_tasks(
     for part in ("val", "test"):
         schema.fitted(parts[part])
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, settings, schema, parts, title)
-    if (out / "result.json").exists():
-        return json.loads((out / "result.json").read_text())
+    described = {"title": title, **asdict(settings), "schema": dump_schema(schema)}
+    results = [out / name for name in ("history.csv", "result.json")]
+    claim_folder(out, described, parts, begun=any(file.exists() for file in results))
+    write_text(out / "schema.yaml", described["schema"])
+    if results[1].exists():
+        return json.loads(results[1].read_text())
     keras.utils.set_random_seed(settings.seed)
     model = build_task_model(schema, settings)
     trainer = _Trainer(model, settings)
@@ -288,33 +290,14 @@ class _Trainer:
             for layer in self.features.layers:
                 layer.trainable = False
             return
-        blocks = get_spec(self.settings.network).blocks
-        freeze_blocks(self.features, blocks, int(stage.frozen))
-        if self.settings.weights == "random" and not stage.frozen:
-            train_all(self.model)  # new means and deviations are needed, not kept
+        freeze_blocks(
+            self.features,
+            get_spec(self.settings.network).blocks,
+            int(stage.frozen),
+            normalization=self.settings.weights != "random",  # of new weights they must be learned
+        )
 
     def compile(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.training.compile(
-            optimizer=optimizer, **compile_arguments(self.fed), jit_compile=compiles_anew()
+            optimizer=optimizer, **compile_arguments(self.fed), jit_compile=jit_compile_mode()
         )
-
-
-def _claim(
-    out: Path, settings: Settings, schema: Schema, parts: Mapping[str, Collection], title: str
-) -> None:
-    """Writes settings and split of a new run, or checks that the run begun here has the same."""
-    described = json.loads(json.dumps({**asdict(settings), "schema": dump_schema(schema)}))
-    file = out / "settings.json"
-    if not (out / "history.csv").exists() and not (out / "result.json").exists():
-        (out / "split.csv").unlink(missing_ok=True)  # nothing that could be mixed up
-    elif file.exists():
-        before = json.loads(file.read_text())
-        for key in sorted({*described, *before} - {"title"}):
-            if before.get(key) != described.get(key):
-                raise DataError(
-                    f"{out} holds a run with {key}={before.get(key)!r}, now it is "
-                    f"{described.get(key)!r}: take another folder, or delete that one."
-                )
-    write_parts(out, parts)
-    write_json(file, {"title": title, **described})
-    write_atomically(out / "schema.yaml", lambda path: path.write_text(dump_schema(schema)))

@@ -224,6 +224,12 @@ def fit_stages(
     return history
 
 
+def jit_compile_mode() -> bool | str:
+    """`jit_compile` for pictures of many shapes: XLA would compile anew for each, and is slow on a
+    CPU; JAX needs it."""
+    return "auto" if keras.backend.backend() == "jax" else False
+
+
 def _schedule(
     recipe: Recipe, stage: Stage, begun: Sequence[Row], epoch: int
 ) -> list[keras.callbacks.Callback]:
