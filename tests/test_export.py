@@ -212,6 +212,23 @@ def test_every_format_runs_elsewhere_as_in_keras(form: str, name: str, tmp_path:
     assert report.bytes == sum(p.stat().st_size for p in files)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "keras"])
+def test_named_outputs_keep_their_names(form: str, tmp_path: Path) -> None:
+    ending = usable(form).ending
+    fcn = to_fcn(networks.build(networks.several_outputs))
+    first, second, *_ = fcn.outputs
+    model = keras.Model(fcn.input, {"texture": first, "colour": second}, name="named")
+    export_model(model, tmp_path / f"m{ending}")
+    arrays = inputs_of(model, *SIZES[1])
+    expected = model(*arrays.values())
+    assert not np.array_equal(expected["texture"].shape, expected["colour"].shape)
+    outputs = FORMATS[form].open(tmp_path / f"m{ending}", ["texture", "colour"])(arrays)
+    for name, output in zip(("texture", "colour"), outputs, strict=True):
+        assert networks.difference(output, networks.to_numpy(expected[name])) < 1e-4
+    if form in ("onnx", "openvino"):
+        assert sorted(OPEN[form](tmp_path / f"m{ending}")(arrays)) == ["colour", "texture"]
+
+
 @needs_tensorflow
 def test_the_onnx_file_is_plain(tmp_path: Path) -> None:
     usable("onnx")
@@ -275,8 +292,8 @@ def test_wrong_answers_are_noticed(
 ) -> None:
     genuine = FORMATS["keras"]
 
-    def open_wrong(path: Path) -> Any:
-        run = genuine.open(path)
+    def open_wrong(path: Path, names: list[str]) -> Any:
+        run = genuine.open(path, names)
         return lambda arrays: change(run(arrays))
 
     path = tmp_path / "m.keras"

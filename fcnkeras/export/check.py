@@ -69,6 +69,15 @@ def input_structure(model: keras.Model) -> Any:
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """The names that the outputs have in files, in the model's order: those of a dict of outputs,
+    else output_0, output_1 and so on."""
+    outputs = model.outputs if isinstance(model, keras.Sequential) else model.output
+    if isinstance(outputs, dict) and all(not keras.tree.is_nested(o) for o in outputs.values()):
+        return sorted(outputs)  # as `keras.tree.flatten` orders them
+    return [f"output_{number}" for number in range(len(keras.tree.flatten(outputs)))]
+
+
 def call_model(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """What Keras answers: one array for every output. The arrays are in the order of the inputs."""
     given = keras.tree.pack_sequence_as(input_structure(model), list(arrays.values()))

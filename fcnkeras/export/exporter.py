@@ -21,6 +21,7 @@ from fcnkeras.export.check import (
     largest_difference,
     least_size,
     make_inputs,
+    output_names,
     variation,
 )
 from fcnkeras.export.formats import Format, get_format
@@ -107,7 +108,8 @@ def export_model(
     Returns:
         An `ExportReport`; `print` shows it. In the file the inputs have the names and the pixel
         range of the model's ("picture", "mask"), float32 (batch, height, width, channels), and the
-        outputs are named `output_0`, `output_1` and so on, (batch, classes) in the model's order.
+        outputs those of a dict of outputs, as task models have, else `output_0`, `output_1` and so
+        on, (batch, classes) in the model's order.
 
     Raises:
         ExportError: the model cannot be expressed in the format, or the file differs.
@@ -190,7 +192,7 @@ def _compare(
     """The difference at every size, and how much the answers vary."""
     differences, varied = [], 0.0
     try:
-        run = form.open(made)
+        run = form.open(made, output_names(model))
     except Exception as error:  # of every runtime's own kind, as above
         text = f"{form.title} cannot open what was made of {model.name}: {_reason(error)}"
         raise _failed(model, text) from error

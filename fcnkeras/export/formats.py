@@ -1,15 +1,15 @@
 """The formats: how each file is written, and how its own runtime opens it.
 
-`write(model, path)` makes the file. `open(path)` returns a function from arrays by input name to
-the list of outputs in the model's order. In every format but Keras' own the inputs have the names
-of the model's inputs and the outputs are `output_0`, `output_1` and so on.
+`write(model, path)` makes the file. `open(path, names)` returns a function from arrays by input
+name to the outputs of these names, in their order. In every format but Keras' own the inputs have
+the names of the model's inputs and the outputs those of `output_names`.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Format:
         title: what people call it.
         modules: the packages that it needs, all in the extra `export`.
         write: makes the file at a path.
-        open: the file at a path as a function.
+        open: the file at a path as a function that gives the outputs of these names.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Format:
     title: str
     modules: tuple[str, ...]
     write: Callable[[keras.Model, Path], None]
-    open: Callable[[Path], Run]
+    open: Callable[[Path, Sequence[str]], Run]
 
 
 def get_format(path: Path, name: str | None = None) -> Format:
@@ -81,7 +81,7 @@ def _write_keras(model: keras.Model, path: Path) -> None:
     model.save(path)
 
 
-def _open_keras(path: Path) -> Run:
+def _open_keras(path: Path, names: Sequence[str]) -> Run:
     model = keras.models.load_model(path, compile=False)
 
     return lambda arrays: call_model(model, arrays)
@@ -105,7 +105,7 @@ def _write_savedmodel(model: keras.Model, path: Path) -> None:
     archive.write_out(str(path), verbose=False)
 
 
-def _open_savedmodel(path: Path) -> Run:
+def _open_savedmodel(path: Path, names: Sequence[str]) -> Run:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
@@ -113,7 +113,7 @@ def _open_savedmodel(path: Path) -> Run:
 
     def run(arrays: Mapping[str, Any], loaded: Any = loaded) -> list[Any]:  # keeps its variables
         outputs = function(**{name: tf.constant(array) for name, array in arrays.items()})
-        return [outputs[name].numpy() for name in _in_order(outputs)]
+        return [outputs[name].numpy() for name in names]
 
     return run
 
@@ -121,12 +121,11 @@ def _open_savedmodel(path: Path) -> Run:
 # ---- the runtimes of others --------------------------------------------------------------------
 
 
-def _open_onnx(path: Path) -> Run:
+def _open_onnx(path: Path, names: Sequence[str]) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = _in_order(output.name for output in session.get_outputs())
-    return lambda arrays: session.run(names, dict(arrays))
+    return lambda arrays: session.run(list(names), dict(arrays))
 
 
 def _write_openvino(model: keras.Model, path: Path) -> None:
@@ -139,13 +138,12 @@ def _write_openvino(model: keras.Model, path: Path) -> None:
     openvino.serialize(openvino.convert_model(str(folder)), str(path))
 
 
-def _open_openvino(path: Path) -> Run:
+def _open_openvino(path: Path, names: Sequence[str]) -> Run:
     import openvino
 
     # Without the hint a processor that can do so computes in bfloat16.
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", exact)
-    names = _in_order(output.any_name for output in compiled.outputs)
 
     def run(arrays: Mapping[str, Any]) -> list[Any]:
         outputs = compiled(dict(arrays))
@@ -162,7 +160,7 @@ def _write_litert(model: keras.Model, path: Path) -> None:
     model.export(str(path), format="litert", verbose=False, target_spec=built_in)
 
 
-def _open_litert(path: Path) -> Run:
+def _open_litert(path: Path, names: Sequence[str]) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     # The signature brings the inputs to their sizes; outputs without it come in any order.
@@ -170,14 +168,9 @@ def _open_litert(path: Path) -> Run:
 
     def run(arrays: Mapping[str, Any]) -> list[Any]:
         outputs = runner(**arrays)
-        return [outputs[name] for name in _in_order(outputs)]
+        return [outputs[name] for name in names]
 
     return run
-
-
-def _in_order(names: Any) -> list[str]:
-    """output_0, output_1 ... output_10."""
-    return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
 
 
 FORMATS = {

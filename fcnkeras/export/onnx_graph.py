@@ -8,14 +8,14 @@ places, and ONNX Runtime folds what depends on them alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from fcnkeras.export.check import input_structure
+from fcnkeras.export.check import input_structure, output_names
 
 LARGEST = 2**31 - 2**20  # bytes: what one file of the protobuf format can hold
 
@@ -41,8 +41,10 @@ def write_onnx(model: keras.Model, path: Path) -> None:
             graph.initializer.append(numpy_helper.from_array(weight, f"weight_{number}"))
     del graph.input[:]
     graph.input.extend(inputs.values())
-    for tensor in (*graph.input, *graph.output):
+    for tensor in graph.input:
         _name_sizes(tensor)
+    for tensor in graph.output:
+        _name_sizes(tensor, {3: ["batch", "rows", "columns"]})
     unfolded = path.with_name(f"unfolded_{path.name}")
     onnx.save(proto, unfolded)
     del proto, graph
@@ -66,7 +68,7 @@ def _convert(model: keras.Model) -> Any:
         values = zip(model.weights, tensors[len(pictures) :], strict=True)
         with keras.StatelessScope(state_mapping=list(values)):
             outputs = keras.tree.flatten(model(given, training=False))
-        return {f"output_{number}": output for number, output in enumerate(outputs)}
+        return dict(zip(output_names(model), outputs, strict=True))
 
     signature = [*pictures, *weights]
     function = tf.function(serve, input_signature=signature)
@@ -88,12 +90,12 @@ def _functions_opened() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _name_sizes(tensor: Any) -> None:
+PICTURE = {3: ["batch", "height", "width"], 4: ["batch", "crops", "height", "width"]}
+
+
+def _name_sizes(tensor: Any, names: Mapping[int, Sequence[str]] = PICTURE) -> None:
     """Gives free sizes names that say what they are, the same name where they are equal."""
     free = [size for size in tensor.type.tensor_type.shape.dim if not size.HasField("dim_value")]
-    names = {3: ["batch", "height", "width"], 4: ["batch", "crops", "height", "width"]}
-    if tensor.name.startswith("output_"):
-        names = {3: ["batch", "rows", "columns"]}
     for size, name in zip(free, names.get(len(free), ["batch"]), strict=False):
         size.dim_param = name
 
