@@ -172,4 +172,4 @@ def augmented(model: keras.Model, augmentation: Augmentation) -> keras.Model:
     outputs = model(augmentation(inputs))
     if isinstance(outputs, (list, tuple)):
         outputs = dict(zip(model.output_names, outputs, strict=True))
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_augmented")
+    return keras.Model(inputs, outputs, name=f"{model.name}_augmented")

@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FAILED, INCOMPLETE, INTERRUPTED = 2, 3, 130
 
 
 @contextlib.contextmanager
-def one_sentence() -> Iterator[None]:
-    """Bad input ends with one sentence and exit code 2, not with a traceback."""
+def one_sentence(*, as_json: bool = False, resumes: bool = False) -> Iterator[None]:
+    """Bad input, and a package that is not installed, end with one sentence and exit code 2, not
+    with a traceback.
+
+    Args:
+        as_json: standard output is for JSON alone: what libraries print there, such as Keras of
+            its downloads, goes to standard error.
+        resumes: whether the command goes on where it was interrupted.
+    """
     try:
-        yield
-    except (ValueError, OSError) as error:
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            yield
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("FCNKERAS_TRACEBACK"):
             raise
         typer.echo(f"error: {_sentence(error)}", err=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        typer.echo("interrupted: the same command goes on where it stopped", err=True)
+        told = ": the same command goes on where it stopped" if resumes else ""
+        typer.echo(f"interrupted{told}", err=True)
         raise typer.Exit(INTERRUPTED) from error
+
+
+def finish(result: Any, missing: Sequence[str], *, as_json: bool) -> None:
+    """Prints the result where JSON is wanted and what was not done, which makes the exit code 3."""
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    for line in missing:
+        typer.echo(line, err=True)
+    if missing:
+        raise typer.Exit(INCOMPLETE)
+
+
+def write_report(write: Callable[[Path], Path], out: Path, console: Console) -> list[str]:
+    """Writes a report and says where; without matplotlib, returns in words that there is none."""
+    try:
+        console.print(f"report: {write(out)}", markup=False, soft_wrap=True)
+    except ImportError as error:
+        return [f"no report: {error}"]
+    return []
 
 
 def _sentence(error: Exception) -> str:
@@ -71,7 +104,12 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(aside.fileno(), 2)
         try:
             yield
-        except (ValueError, OSError, KeyboardInterrupt):  # a sentence of its own tells of these
+        except (
+            ValueError,
+            OSError,
+            ImportError,
+            KeyboardInterrupt,
+        ):  # a sentence of its own tells of these
             raise
         except BaseException:
             aside.seek(0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
-from fcnkeras.cli.labels import File, Labels, Margin, Root, figures_table
+from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence, write_report
+from fcnkeras.cli.labels import File, Labels, Margin, Root, check_labels, figures_table
 from fcnkeras.cli.sources import check_source, load_source
 
 PARTS = ("all", "train", "val", "test")
@@ -44,14 +41,9 @@ def evaluate(
     report.
     """
     given = dict(locals())
-    with one_sentence(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with one_sentence(as_json=as_json):
         figures, missing = _evaluate(given, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(figures, indent=2))
-    for line in missing:
-        typer.echo(line, err=True)
-    if missing:
-        raise typer.Exit(INCOMPLETE)
+    finish(figures, missing, as_json=as_json)
 
 
 def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[str]]:
@@ -59,8 +51,7 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     if given["part"] not in PARTS:
         raise ValueError(f"--part must be one of {', '.join(PARTS)}. Received: {given['part']}")
     check_source(given["model"], None, None, False)
-    if not labels.exists():
-        raise ValueError(f"No such folder or file of labels: {labels}")
+    check_labels(labels)
     make_folder("--out", out)
     import_keras()
     from fcnkeras.batching import FedPictures
@@ -107,11 +98,7 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     write_csv(out / "rejected.csv", rows, ("part", "file", "reason"))
     console = make_console(stderr=quiet)
     console.print(figures_table(title, figures))
-    missing = []
-    try:
-        console.print(f"report: {write_training_report(out)}", markup=False, soft_wrap=True)
-    except ImportError as error:
-        missing.append(f"no report: {error}")
+    missing = write_report(write_training_report, out, console)
     if rows:
         missing.append(f"{len(rows)} picture(s) could not be read: {out / 'rejected.csv'}")
     return figures, missing

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
+from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence
 
 if TYPE_CHECKING:
     from fcnkeras.data.records import Collection
@@ -84,18 +81,11 @@ def experiments(
         "seed": seed,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
-    with one_sentence():
+    with one_sentence(as_json=as_json, resumes=True):
         folders = {"train": train, "val": val, "test": test, "data": data}
         named = {key: folder for key, folder in folders.items() if folder is not None}
-        # Keras tells of downloads on standard output, where only the JSON belongs.
-        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            rows, missing = _compare(named, task, out, _numbers(only), chosen, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-    for line in missing:
-        typer.echo(line, err=True)
-    if missing:
-        raise typer.Exit(INCOMPLETE)
+        rows, missing = _compare(named, task, out, _numbers(only), chosen, quiet=as_json)
+    finish(rows, missing, as_json=as_json)
 
 
 def _compare(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
-import sys
 import urllib.error
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fcnkeras.cli import sources
-from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
+from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence
 
 if TYPE_CHECKING:
     import keras
@@ -80,7 +77,7 @@ def explain(
     Exit codes: 0 all done; 2 bad input; 3 done, but some pictures could not be read.
     """
     options = {"pooling": pooling, "pool_on": pool_on, "window": window}
-    with one_sentence(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with one_sentence(as_json=as_json):
         files = _files(pictures)
         _check_options(model, network, classes)
         methods = [each.strip() for each in method.split(",")]
@@ -94,12 +91,9 @@ def explain(
         if (found := _names(names, network, explainer)) is not None:
             explainer.name_classes(found)
         rows, checks = _explain_all(explainer, files, methods, target, layer, out, check, as_json)
-    if as_json:
-        typer.echo(json.dumps({"rows": rows, "checks": checks}, indent=2))
     failed = sum(row["error"] is not None for row in rows)
-    if failed:
-        typer.echo(f"{failed} picture(s) could not be read.", err=True)
-        raise typer.Exit(INCOMPLETE)
+    missing = [f"{failed} picture(s) could not be read."] if failed else []
+    finish({"rows": rows, "checks": checks}, missing, as_json=as_json)
 
 
 def _files(pictures: Path) -> list[tuple[str, Path]]:

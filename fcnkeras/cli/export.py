@@ -66,10 +66,7 @@ def export(
         from fcnkeras.export import export_model, get_format
 
         with quiet_stderr():
-            try:
-                get_format(out, form)
-            except ImportError as error:
-                raise ValueError(str(error)) from error
+            get_format(out, form)
             fcn, converted = _free(sources.load_source(*source_options), options)
             report = export_model(fcn, out, form, sizes=sizes)
     proof = fcn.certificate if converted else None

@@ -42,13 +42,17 @@ Margin = Annotated[
 ]
 
 
+def check_labels(labels: Path) -> None:
+    """Raises, before anything slow, if there are no labels."""
+    if not labels.exists():
+        raise ValueError(f"No such folder or file of labels: {labels}")
+
+
 def find_schema(name: str | None, labels: Path) -> Schema:
     """The schema that was named, or the one that fits what the labels look like."""
     from fcnkeras.tasks.schemas import load_schema
     from fcnkeras.tasks.sources import default_schema
 
-    if not labels.exists():
-        raise ValueError(f"No such folder or file of labels: {labels}")
     chosen = name or default_schema(labels)
     if chosen is None:
         raise ValueError(f"{labels} is a table: say what to learn from it, --schema NAME.")

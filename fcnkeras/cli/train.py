@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence
-from fcnkeras.cli.labels import File, Labels, Margin, Root, SchemaName, figures_table, find_schema
+from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence, write_report
+from fcnkeras.cli.labels import (
+    File,
+    Labels,
+    Margin,
+    Root,
+    SchemaName,
+    check_labels,
+    figures_table,
+    find_schema,
+)
 
 if TYPE_CHECKING:
     from fcnkeras.training.run import Settings
@@ -105,28 +111,26 @@ def train(
     report; 130 interrupted.
     """
     given = dict(locals())
-    with one_sentence(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+    with one_sentence(as_json=as_json, resumes=not find_rate):
         result, missing = _train(given, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    for line in missing:
-        typer.echo(line, err=True)
-    if missing:
-        raise typer.Exit(INCOMPLETE)
+    finish(result, missing, as_json=as_json)
 
 
 def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[str]]:
     """Reads the labels, runs, reports; returns the result and, in words, what was not done."""
     labels, out = given["labels"], given["out"]
-    if not labels.exists():
-        raise ValueError(f"No such folder or file of labels: {labels}")
+    check_labels(labels)
     make_folder("--out", out)
     import_keras()
     from fcnkeras.console import EpochLines, make_console
+    from fcnkeras.explain.overlay import load_matplotlib
     from fcnkeras.report import write_training_report
     from fcnkeras.tasks.sources import read_labels, split_labels
     from fcnkeras.training.run import train_tasks
 
+    monitors = _monitors(given)
+    if given["find_rate"]:
+        load_matplotlib()  # now, not after the search
     schema = find_schema(given["schema"], labels)
     settings = _settings(given)
     read = read_labels(
@@ -141,14 +145,10 @@ def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[
     title = f"{schema.name}: {settings.network} on {labels}"
     with EpochLines(console, settings.recipe.monitor) as lines:
         result = train_tasks(
-            parts, schema, out, settings, title=title, callbacks=_monitors(given), tell=lines.tell
+            parts, schema, out, settings, title=title, callbacks=monitors, tell=lines.tell
         )
     console.print(figures_table(title, result["test"]))
-    missing = []
-    try:
-        console.print(f"report: {write_training_report(out)}", markup=False, soft_wrap=True)
-    except ImportError as error:
-        missing.append(f"no report: {error}")
+    missing = write_report(write_training_report, out, console)
     if result["rejected"]:
         missing.append(
             f"{result['rejected']} picture(s) could not be read and were left out: "
@@ -161,8 +161,9 @@ def _monitors(given: dict[str, Any]) -> Any:
     """Gives the callbacks of each stage."""
     if not given["tensorboard"]:
         return lambda data: ()
-    from fcnkeras.training.monitor import TensorBoardMonitor
+    from fcnkeras.training.monitor import TensorBoardMonitor, load_tensorboard
 
+    load_tensorboard()  # now, not after the pictures have been read
     layers = given["watch"].split(",") if given["watch"] else None
     return lambda data: [
         TensorBoardMonitor(

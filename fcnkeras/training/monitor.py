@@ -63,7 +63,7 @@ class TensorBoardMonitor(keras.callbacks.Callback):
         super().__init__()
         if display_step < 1:
             raise ValueError(f"`display_step` must be at least 1. Received: {display_step}")
-        self._open, self._event = _load_tensorboard()
+        self._open, self._event = load_tensorboard()
         self.folder = Path(folder)
         self.layers = layers
         self.display_step = display_step
@@ -140,7 +140,7 @@ def _histogram(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _load_tensorboard() -> tuple[Any, Any]:
+def load_tensorboard() -> tuple[Any, Any]:
     """Its writer and its kind of message."""
     try:
         from tensorboard.compat.proto.event_pb2 import Event
