@@ -35,3 +35,4 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/masks.py
 	$(PYTHON) benchmarks/demo.py
 	$(PYTHON) benchmarks/explaining.py
+	$(PYTHON) benchmarks/startup.py

@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from fcnkeras.cli.common import INCOMPLETE, one_sentence, quiet_stderr
 
@@ -165,6 +161,15 @@ def _read(
 
 def _inspect(collection: Collection, *, bar: bool, **options: Any) -> Inspection:
     """Inspects behind a bar, where there is a terminal to show it."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     from fcnkeras.data.inspection import inspect_collection
 
     console = Console()
@@ -186,6 +191,10 @@ def _inspect(collection: Collection, *, bar: bool, **options: Any) -> Inspection
 
 def _print(source: Path, found: Inspection) -> None:
     """Tables on a terminal, and lines that tell the same in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(highlight=False)
     head = [
         f"{_shown(source)}: {found.readable:,} of {found.files:,} files can be read, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,6 +81,8 @@ def load_source(
 
 
 def _load_whole(path: Path) -> keras.Model:
+    import zipfile
+
     import keras
 
     import fcnkeras.saved  # noqa: F401 - so that Keras knows our classes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -66,7 +65,7 @@ def build_classifier(
 def _download(spec: NetworkSpec) -> keras.Model:
     try:
         return spec.constructor(weights=spec.weights)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         raise _no_network(spec, error) from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception
         if "URL fetch failure" not in str(error):
