@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from fcnkeras.report import html, maps
+from fcnkeras.report import html, maps, parts
 from fcnkeras.report.results import ClassMap
 
 LONGEST_SIDE = 420
-
-
-def short_name(file: str) -> str:
-    """The last folder and the name of a file: enough to find it, short enough for a caption."""
-    return "/".join(PurePath(file).parts[-2:])
 
 
 def class_maps(
@@ -60,7 +54,7 @@ def class_maps(
         try:
             items.append(_pair(one, classes, cell))
         except ValueError as error:
-            note = f"Not shown, {short_name(one.file)}: {error}"
+            note = f"Not shown, {parts.short_name(one.file)}: {error}"
             items.append(html.paragraph(note, "note"))
     return html.join([html.paragraph(text, "muted"), html.grid(items, "pairs")])
 
@@ -75,7 +69,7 @@ def _pair(one: ClassMap, classes: Sequence[str], window: tuple[float, float]) ->
     height, width = one.picture.shape[:2]
     mark = maps.peak(score, height, width, window)
     size = f"{score.shape[0]} × {score.shape[1]} locations"
-    file = short_name(one.file)
+    file = parts.short_name(one.file)
     return html.grid(
         (
             _slider(one, score, window, f"score of {answer}, {file}", f"{file}: {verdict}", mark),
@@ -102,8 +96,7 @@ def _slider(
         low = -high
     heat = maps.upsample(values, height, width, window)
     laid = maps.overlay(one.picture, heat, low=low, high=high, signed=signed, alpha=1, mark=mark)
-    scale = maps.colours(np.linspace(low, high, 9), low, high, signed=signed).tolist()
-    bar = html.colour_bar([(r, g, b) for r, g, b in scale], f"{low:.2f}", f"{high:.2f}")
+    bar = parts.colour_bar(low, high, signed=signed, form=".2f")
     return html.slider(
         html.picture_address(Image.fromarray(one.picture), LONGEST_SIDE),
         html.picture_address(laid, LONGEST_SIDE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from fcnkeras.files import write_text
-from fcnkeras.images import ImageError, open_picture
-from fcnkeras.report import html, plots, results
-from fcnkeras.report.class_maps import class_maps, short_name
+from fcnkeras.report import html, parts, plots, results
+from fcnkeras.report.class_maps import class_maps
 from fcnkeras.report.results import Experiment, Predictions
 from fcnkeras.report.summary import headline, percent
 
 ERRORS_SHOWN = 8
-THUMBNAIL_SIDE = 240
 
 
 def write_experiment_report(out: Path) -> Path:
@@ -55,13 +52,13 @@ def write_experiment_report(out: Path) -> Path:
     )
     sections = [
         html.Section("Results", _results(experiments)),
-        html.Section("Settings", _settings(settings)),
+        html.Section("Settings", parts.settings_table(settings)),
         html.Section(
             "Experiments one by one",
             _one_by_one(experiments, settings, out),
             links=[(_anchor(e), f"{e.number} · {e.title}") for e in experiments],
         ),
-        html.Section("Rejected pictures", _rejected(rejected)),
+        html.Section("Rejected pictures", parts.rejected_table(rejected)),
     ]
     report = out / "report.html"
     write_text(report, html.page(title, lead, sections))
@@ -131,35 +128,6 @@ COLUMNS: tuple[tuple[str, bool, Callable[[Experiment], object]], ...] = (
 )
 
 
-def _settings(settings: dict[str, Any]) -> html.Markup:
-    if not settings:
-        return html.paragraph("The run has left no settings.json.", "note")
-    rows = [(key.replace("_", " "), _setting(value)) for key, value in settings.items()]
-    return html.table(("Setting", "Value"), rows, label="Settings of the run")
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return ", ".join(map(str, value))
-    if isinstance(value, bool):
-        return _yes(value)
-    return "–" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _rejected(rejected: Sequence[tuple[str, str]]) -> html.Markup:
-    if not rejected:
-        return html.paragraph("Every picture could be read.")
-    count = "1 picture" if len(rejected) == 1 else f"{len(rejected)} pictures"
-    return html.join(
-        [
-            html.paragraph(f"{count} could not be read and took no part:"),
-            html.table(("File", "Reason"), rejected, label="Pictures that could not be read"),
-        ]
-    )
-
-
 def _anchor(e: Experiment) -> str:
     return f"experiment-{e.number}"
 
@@ -167,13 +135,13 @@ def _anchor(e: Experiment) -> str:
 def _one_by_one(
     experiments: Sequence[Experiment], settings: dict[str, Any], out: Path
 ) -> html.Markup:
-    parts = []
+    shown = []
     for e in experiments:
         folder = out / f"experiment_{e.number:02d}"
         summary = f"{e.number} · {e.title}: {percent(e.accuracy)}"
         body = _experiment(e, settings, folder)
-        parts.append(html.details(summary, body, anchor=_anchor(e)))
-    return html.join(parts)
+        shown.append(html.details(summary, body, anchor=_anchor(e)))
+    return html.join(shown)
 
 
 def _experiment(e: Experiment, settings: dict[str, Any], folder: Path) -> html.Markup:
@@ -209,34 +177,26 @@ def _curves(e: Experiment, path: Path) -> html.Markup:
     history, missing = _try(results.read_history, path)
     if history is None:
         return missing
-    figure = plots.training_curves(history, e.best_epoch)
-    caption = "Training and validation, epoch by epoch."
-    if "learning_rate" in history:
-        rates = history["learning_rate"]
-        caption += f" Learning rate from {rates[0]:.2g} to {rates[-1]:.2g}"
-        caption += "; dotted: where it fell." if rates[-1] < rates[0] else "."
     alt = f"Training curves of experiment {e.number}"
-    return html.figure(plots.to_svg(figure, name=f"curves-{e.number}", alt=alt), caption)
+    return parts.curves(history, e.best_epoch, name=f"curves-{e.number}", alt=alt)
 
 
 def _confusion(e: Experiment, predictions: Predictions) -> html.Markup:
-    counts = predictions.confusion()
-    caption = (
-        f"{len(predictions.files):,} test pictures. Row: the label; column: the answer; the colour "
-        "is the share of the row."
+    plot = parts.confusion(
+        predictions.confusion(),
+        predictions.classes,
+        name=f"confusion-{e.number}",
+        alt=f"Confusion matrix of experiment {e.number}",
+        about=f"{len(predictions.files):,} test pictures.",
     )
-    alt = f"Confusion matrix of experiment {e.number}"
-    svg = plots.to_svg(
-        plots.confusion_plot(counts, predictions.classes), name=f"confusion-{e.number}", alt=alt
-    )
-    parts = [html.figure(svg, caption)]
+    shown = [plot]
     if abs(predictions.accuracy - e.accuracy) > 0.5 / len(predictions.files):
         note = (
             f"predictions.csv has {percent(predictions.accuracy)} right, but results.csv says "
             f"{percent(e.accuracy)}: the two files are not from the same run."
         )
-        parts.append(html.paragraph(note, "note"))
-    return html.Markup(f"<div>{html.join(parts)}</div>")
+        shown.append(html.paragraph(note, "note"))
+    return html.Markup(f"<div>{html.join(shown)}</div>")
 
 
 def _maps(
@@ -260,20 +220,7 @@ def _errors(predictions: Predictions) -> html.Markup:
         label = predictions.classes[predictions.labels[i]]
         answer = predictions.classes[predictions.predicted[i]]
         certainty = predictions.probabilities[i, predictions.predicted[i]]
-        thumbnail = _thumbnail(predictions.files[i])
-        content = (
-            html.image(thumbnail, f"{label}, taken for {answer}")
-            if thumbnail
-            else html.Markup('<div class="empty">picture not found</div>')
-        )
-        caption = f"labelled {label}, answered {answer} with {percent(certainty)}"
-        cards.append(html.figure(content, f"{short_name(predictions.files[i])}: {caption}"))
+        told = f"labelled {label}, answered {answer} with {percent(certainty)}"
+        cards.append(parts.picture_card(predictions.files[i], told))
     shown = f"{len(worst)} of {wrong} wrong answers, the most confident first."
     return html.join([html.paragraph(shown, "muted"), html.grid(cards)])
-
-
-def _thumbnail(file: str) -> str | None:
-    try:
-        return html.picture_address(open_picture(file, least=THUMBNAIL_SIDE), THUMBNAIL_SIDE)
-    except ImageError:
-        return None  # moved or damaged since the run; the page says so in its place

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fcnkeras.explain.overlay import colours, laid_over, limits
+from fcnkeras.explain.overlay import laid_over, limits
 from fcnkeras.files import write_text
 from fcnkeras.report import html
+from fcnkeras.report.parts import colour_bar
 
 LONGEST_SIDE = 520
 
@@ -58,14 +59,13 @@ def shown(
     """
     laid = laid_over(picture, heat, signed=signed, alpha=0.85, mark=mark)
     low, high = limits(heat, signed)
-    scale = colours(np.linspace(low, high, 9), low, high, signed=signed).tolist()
     return Shown(
         title,
         caption,
         html.picture_address(Image.fromarray(picture), LONGEST_SIDE),
         html.picture_address(laid, LONGEST_SIDE),
         picture.shape[1] / picture.shape[0],
-        html.colour_bar([(r, g, b) for r, g, b in scale], f"{low:.3g}", f"{high:.3g}"),
+        colour_bar(low, high, signed=signed),
     )
 
 

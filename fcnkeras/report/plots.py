@@ -122,16 +122,15 @@ def training_curves(history: Mapping[str, Array], best_epoch: int | None = None)
 
     Args:
         history: The columns of Keras' `CSVLogger`, each of shape `(epochs,)`: `epoch` (from 0),
-            and of `accuracy`, `val_accuracy`, `loss`, `val_loss`, `learning_rate` those there are.
+            `loss`, and of `accuracy`, `val_accuracy`, `val_loss`, `learning_rate` those there are.
         best_epoch: The epoch whose weights were kept, counted from 1; marked when given.
     """
-    figure = _figure(5.2, 4.6)
+    panels = [("accuracy", 100, "Accuracy, %"), ("loss", 1, "Loss")]
+    panels = [each for each in panels if each[0] in history]
+    figure = _figure(5.2, 0.4 + 2.1 * len(panels))
     epochs = np.asarray(history["epoch"]) + 1
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for axes, key, factor, title in (
-        (upper, "accuracy", 100, "Accuracy, %"),
-        (lower, "loss", 1, "Loss"),
-    ):
+    shown = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (key, factor, title) in zip(shown, panels, strict=True):
         for column, label, colour, line in (
             (key, "training", TRAINING, "--"),
             (f"val_{key}", "validation", VALIDATION, "-"),
@@ -152,10 +151,10 @@ def training_curves(history: Mapping[str, Array], best_epoch: int | None = None)
             axes.axvline(best_epoch, color=INK, linewidth=1, alpha=0.7, label="best epoch")
         for place, _ in _rate_drops(epochs, history.get("learning_rate")):
             axes.axvline(place, color=GREY, linewidth=1, linestyle=":")
-    _label_drops(lower, epochs, history.get("learning_rate"))
-    lower.set_xlabel("Epoch")
-    lower.xaxis.get_major_locator().set_params(integer=True)
-    handles, labels = upper.get_legend_handles_labels()
+    _label_drops(axes, epochs, history.get("learning_rate"))
+    axes.set_xlabel("Epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure

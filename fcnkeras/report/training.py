@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from fcnkeras.files import read_csv, write_text
-from fcnkeras.images import ImageError, open_picture
-from fcnkeras.report import html, plots, results
-from fcnkeras.report.class_maps import short_name
+from fcnkeras.report import html, parts, plots, results
 
-THUMBNAIL_SIDE = 240
 # Figures that stand in tables or plots of their own.
 TABLES = ("per_class", "confusion")
+# Settings that are not listed: of the recipe each key is, and the schema is a file of its own.
+NOT_TOLD = ("recipe", "schema")
 
 
 def write_training_report(out: Path) -> Path:
@@ -32,14 +30,14 @@ def write_training_report(out: Path) -> Path:
         The path of the page.
 
     Raises:
-        ValueError: `evaluation.json` is missing.
+        ValueError: `evaluation.json` is missing, or a file is malformed.
         ImportError: matplotlib is not installed.
     """
     out = Path(out)
     plots.load_matplotlib()
     if not (out / "evaluation.json").is_file():
         raise ValueError(f"{out} must hold an evaluation.json. It has none.")
-    figures = json.loads((out / "evaluation.json").read_text())
+    figures = results.read_settings(out / "evaluation.json")
     settings = results.read_settings(out / "settings.json")
     result = results.read_settings(out / "result.json")
     sections = [html.Section("Results", _figures(figures))]
@@ -50,8 +48,11 @@ def write_training_report(out: Path) -> Path:
             sections.append(html.Section(f"Task {task}", _classes(task, found)))
     sections.append(html.Section("Worst errors", _errors(read_csv(out / "errors.csv"))))
     if settings:
-        sections.append(html.Section("Settings", _settings(settings)))
-    sections.append(html.Section("Rejected pictures", _rejected(read_csv(out / "rejected.csv"))))
+        shown = {**settings.get("recipe", {}), **settings}
+        told = {key: value for key, value in shown.items() if key not in NOT_TOLD}
+        sections.append(html.Section("Settings", parts.settings_table(told)))
+    rejected = results.read_rejected(out / "rejected.csv")
+    sections.append(html.Section("Rejected pictures", parts.rejected_table(rejected)))
     title = str(settings.get("title") or result.get("title") or "Evaluation")
     lead = html.join(html.paragraph(line, "lead") for line in headline(figures))
     page = out / "report.html"
@@ -97,74 +98,43 @@ def _figures(figures: Mapping[str, Mapping[str, Any]]) -> html.Markup:
 
 def _curves(path: Path, result: Mapping[str, Any]) -> html.Markup:
     history = results.read_history(path)
-    figure = plots.training_curves(history, result.get("best_epoch"))
-    parts = [
-        html.figure(
-            plots.to_svg(figure, name="curves", alt="Training curves"),
-            "Training and validation, epoch by epoch.",
-        )
-    ]
+    best = result.get("best_epoch")
+    plot = parts.curves(history, best, name="curves", alt="Training curves")
     names = [name for name in history if name not in ("epoch", "stage", "seconds")]
     rows = [
         [int(history["epoch"][i]) + 1, *(f"{history[name][i]:.4g}" for name in names)]
         for i in range(len(history["epoch"]))
     ]
     table = html.table(["epoch", *names], rows, label="History", numeric=["epoch", *names])
-    return html.join([*parts, html.details("All figures of every epoch", table)])
+    return html.join([plot, html.details("All figures of every epoch", table)])
 
 
 def _classes(task: str, found: Mapping[str, Any]) -> html.Markup:
     rows = found["per_class"]
     header = list(rows[0])
     cells = [[r[c] if isinstance(r[c], str) else _number(r[c]) for c in header] for r in rows]
-    parts = [html.table(header, cells, label=f"Classes of {task}", numeric=header[1:])]
-    if found.get("confusion"):
-        names = [row["class"] for row in rows]
-        figure = plots.confusion_plot(np.array(found["confusion"]), names)
-        svg = plots.to_svg(figure, name=f"confusion-{task}", alt=f"Confusion matrix of {task}")
-        caption = "Row: the label; column: the answer; the colour is the share of the row."
-        parts.append(html.figure(svg, caption))
-    return html.join(parts)
+    table = html.table(header, cells, label=f"Classes of {task}", numeric=header[1:])
+    if not found.get("confusion"):
+        return table
+    plot = parts.confusion(
+        np.array(found["confusion"]),
+        [row["class"] for row in rows],
+        name=f"confusion-{task}",
+        alt=f"Confusion matrix of {task}",
+    )
+    return html.join([table, plot])
 
 
 def _errors(rows: Sequence[Mapping[str, str]]) -> html.Markup:
     if not rows:
         return html.paragraph("No test picture was answered wrongly.")
-    parts: list[html.Markup] = []
+    shown: list[html.Markup] = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        cards = [_card(row) for row in rows if row["task"] == task]
-        parts += [
-            html.details(f"{task}: the {len(cards)} worst", html.grid(cards), opened=not parts)
+        cards = [
+            parts.picture_card(row["file"], f"labelled {row['label']}, answered {row['answer']}")
+            for row in rows
+            if row["task"] == task
         ]
-    return html.join(parts)
-
-
-def _card(row: Mapping[str, str]) -> html.Markup:
-    told = f"labelled {row['label']}, answered {row['answer']}"
-    try:
-        picture = open_picture(row["file"], least=THUMBNAIL_SIDE)
-        content = html.image(html.picture_address(picture, THUMBNAIL_SIDE), told)
-    except ImageError:
-        content = html.Markup('<div class="empty">picture not found</div>')
-    return html.figure(content, f"{short_name(row['file'])}: {told}")
-
-
-def _settings(settings: Mapping[str, Any]) -> html.Markup:
-    rows = []
-    flat = {**settings.get("recipe", {}), **settings}
-    for key, value in flat.items():
-        if key in (
-            "recipe",
-            "schema",
-        ):  # of which the keys are told, and `schema.yaml` is beside it
-            continue
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        rows.append((key.replace("_", " "), shown))
-    return html.table(("Setting", "Value"), rows, label="Settings of the run")
-
-
-def _rejected(rows: Sequence[Mapping[str, str]]) -> html.Markup:
-    if not rows:
-        return html.paragraph("Every picture could be read.")
-    cells = [(row["file"], row["reason"]) for row in rows]
-    return html.table(("File", "Reason"), cells, label="Pictures that could not be read")
+        title = f"{task}: the {len(cards)} worst"
+        shown.append(html.details(title, html.grid(cards), opened=not shown))
+    return html.join(shown)

@@ -46,9 +46,9 @@ def test_curves_mark_the_best_epoch_and_the_drops_of_the_rate():
     assert [text.get_text() for text in lower.texts] == ["rate 0.002"]
 
 
-def test_curves_do_without_validation_and_rates():
-    figure = plots.training_curves({"epoch": np.array([0]), "loss": np.array([1.0])})
-    assert [len(axes.lines) for axes in figure.axes] == [0, 1]
+def test_curves_do_without_validation_rates_and_accuracy():
+    (axes,) = plots.training_curves({"epoch": np.array([0]), "loss": np.array([1.0])}).axes
+    assert (axes.get_title("left"), len(axes.lines)) == ("Loss", 1)
 
 
 def test_confusion_cells_hold_counts_and_row_percentages():
