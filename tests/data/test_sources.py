@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import galleries
@@ -148,3 +150,42 @@ def test_one_picture_in_two_parts(folders: Path) -> None:
     with pytest.raises(DataError, match=r"link\.png must be in one part"):
         sources.write_parts(folders, parts)
     assert not (folders / "split.csv").exists()
+
+
+def test_a_folder_is_claimed(folders: Path, tmp_path: Path) -> None:
+    """Settings and pictures are written down once results are there; others are then refused."""
+    out = tmp_path / "out"
+    out.mkdir()
+    parts = sources.folder_parts(folders / "train", folders / "val", folders / "test")
+    described = {"title": "one", "size": (64, 64), "rate": 0.1, "schema": None}
+    sources.claim_folder(out, described, parts, begun=False)
+    written = json.loads((out / "settings.json").read_text())
+    assert written == described | {"size": [64, 64]}  # as JSON has it
+    assert {row["part"] for row in rows(out)} == {"train", "val", "test"}
+
+    sources.claim_folder(out, described | {"title": "two"}, parts, begun=True)
+    assert json.loads((out / "settings.json").read_text())["title"] == "two"
+    before = {file: (out / file).read_bytes() for file in ("settings.json", "split.csv")}
+    without = {key: value for key, value in described.items() if key != "rate"}
+    fewer = parts | {"test": replace(parts["test"], records=parts["test"].records[1:])}
+    for other, pictures, message in (
+        (described | {"rate": 0.2}, parts, r"rate=0\.1, now it is 0\.2: take another folder"),
+        (described | {"more": 1}, parts, "more=None, now it is 1"),
+        (without, parts, r"rate=0\.1, now it is None"),
+        (described, fewer, "run on other pictures"),
+    ):
+        with pytest.raises(DataError, match=message):
+            sources.claim_folder(out, other, pictures, begun=True)
+        assert {file: (out / file).read_bytes() for file in before} == before
+
+    # Before there are results, nothing can be mixed up.
+    sources.claim_folder(out, described | {"rate": 0.2}, fewer, begun=False)
+    assert json.loads((out / "settings.json").read_text())["rate"] == 0.2
+    assert len(rows(out)) == sum(map(len, fewer.values()))
+
+
+def test_a_folder_without_settings_is_told_by_its_pictures(folders: Path, tmp_path: Path) -> None:
+    parts = sources.folder_parts(folders / "train", folders / "val", folders / "test")
+    sources.write_parts(tmp_path, parts)
+    sources.claim_folder(tmp_path, {"rate": 0.1}, parts, begun=True)
+    assert json.loads((tmp_path / "settings.json").read_text()) == {"rate": 0.1}

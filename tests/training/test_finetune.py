@@ -325,6 +325,15 @@ def test_frozen_blocks(count: int, nested: bool) -> None:
     assert frozen_names(model) == FROZEN[count] | before
 
 
+@pytest.mark.parametrize("count", FROZEN)
+def test_normalization_of_new_weights_is_learned(count: int) -> None:
+    """That of the blocks that are trained; in frozen ones it stays."""
+    model = network(False)
+    freeze_blocks(model, ("block1", "block2"), count, normalization=False)
+    below = {0: set(), -2: set(), 1: {"bn1"}, -1: {"bn1"}, 2: BN}
+    assert frozen_names(model) == FROZEN[count] - BN | below[count]
+
+
 @pytest.mark.smoke
 def test_frozen_weights_do_not_move() -> None:
     model = network(False)
