@@ -27,7 +27,7 @@ from fcnkeras.models.skip import add_skip_connection
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.metrics import wilson_interval
 from fcnkeras.training.answers import predict_timed, write_maps, write_predictions
-from fcnkeras.training.finetune import best_epoch, finetune
+from fcnkeras.training.finetune import finetune
 from fcnkeras.training.freezing import freeze_blocks
 
 
@@ -315,7 +315,7 @@ def _run(
         probabilities, seconds = predict_timed(fed, data["test"])
     correct, total = write_predictions(folder, parts["test"], probabilities), len(parts["test"])
     low, high = wilson_interval(correct, total)
-    best = best_epoch(history)
+    best = max(history, key=lambda row: row["val_accuracy"])  # the first of several
     if experiment.fcn:
         write_maps(folder, model, data["test"], probabilities, SHOWN)
     write_atomically(folder / "model.keras", model.save)

@@ -10,7 +10,8 @@ import numpy as np
 from keras import layers
 from PIL import Image
 
-from fcnkeras.data.records import Collection, Record
+from fcnkeras.batching import FedPictures
+from fcnkeras.data.records import Collection, Record, read_class_folders
 from fcnkeras.models import specs
 
 NATIVE = 32
@@ -61,3 +62,21 @@ def class_folders(folder: Path, count: int, *, seed: int = 0) -> Path:
             pixels = rng.integers(0, 190, (height, width, 3)) + tint
             Image.fromarray(pixels.astype("uint8")).save(folder / name / f"{i}.png")
     return folder
+
+
+def fed_parts(folder: Path) -> tuple[FedPictures, FedPictures]:
+    """Batches of the class folders below "train", mirrored and of an order of their own in each
+    epoch, and of those below "val"."""
+    train, val = (
+        FedPictures(
+            read_class_folders(folder / part),
+            "crop",
+            NATIVE,
+            batch=4,
+            shuffle=part == "train",
+            flip=part == "train",
+            seed=1,
+        )
+        for part in ("train", "val")
+    )
+    return train, val

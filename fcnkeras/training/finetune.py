@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,3 @@ def finetune(
         compile_model=compile_model,
         tell=tell,
     )
-
-
-def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The row of the epoch with the highest validation accuracy, the first of several."""
-    return max(history, key=lambda row: row["val_accuracy"])

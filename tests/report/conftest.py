@@ -1,12 +1,12 @@
 """A folder as a run of the experiments leaves it, made by hand."""
 
-import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import write_csv
 from PIL import Image
 
 ODD = 'a<b & "c"'  # a class name that must be escaped wherever it stands
@@ -28,11 +28,6 @@ ANSWERS = {
     6: ((0, 0, 0.8, 10), (1, 0, 0.55, 1), (1, 1, 0.3, 9)),
     10: ((0, 0, 0.8, 9), (0, 1, 0.4, 1), (1, 0, 0.6, 1), (1, 1, 0.3, 9)),
 }
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def _write_experiment(out: Path, number: int, picture: Path) -> None:

@@ -2,11 +2,10 @@ import html as standard_html
 import re
 import shutil
 import stat
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from browser import look_at
+from pages import Reader, look_at
 
 from fcnkeras.report import results, write_experiment_report
 from fcnkeras.report.class_maps import class_maps
@@ -14,37 +13,6 @@ from fcnkeras.report.results import ClassMap
 
 ODD = 'a<b & "c"'
 ROW = "1,original,VGG16,false,squash,224,false,0.6,0.4,0.8,20,2,4,0.65,0.7,1000,0.02,60"
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and the text of a page, and checks that tags are closed."""
-
-    VOID = {"meta", "img", "input", "br", "path", "use", "rect", "image"}  # noqa: RUF012
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.attributes, self.words = [], [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 def read(folder):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import look_at
+from pages import look_at
 
 from fcnkeras.report.explanations import shown, write_page
 

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import look_at
-from conftest import ODD, write_csv
+from pages import Reader, look_at, write_csv
 from PIL import Image
-from test_experiments import Reader
 
 from fcnkeras.report import write_training_report
 
+ODD = 'a<b & "c"'  # a class name that must be escaped wherever it stands
 PER_CLASS = [
     {"class": "plain", "records": 10, "recall": 0.9},
     {"class": ODD, "records": 8, "recall": 0.75},

@@ -9,6 +9,7 @@ import galleries
 import keras
 import numpy as np
 import pytest
+from interruptions import Killed, kill_at, without_seconds
 from keras import layers
 
 from fcnkeras.batching import FedPictures
@@ -146,10 +147,6 @@ def test_the_shape_of_its_bucket_belongs_to_a_picture(tmp_path: Path) -> None:
     assert count_computed(cache, model, fed(collection, "native", max_shapes=1)) == 7
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("written", ["at every row", "at the end"])
 def test_a_run_that_dies_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
@@ -220,20 +217,16 @@ def train(folder: Path, way: str, **more: Any) -> list[dict]:
         compile_model=compile_model,
         **more,
     )
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+    return without_seconds(history)
 
 
 @pytest.mark.smoke
 def test_training_is_that_of_the_whole_frozen_network(tmp_path: Path) -> None:
-    def kill(done: int, total: int, logs: dict) -> None:
-        if done == 8:
-            raise Killed
-
     expected = train(tmp_path, "whole")
     assert len(expected) == 4
     assert expected[-1]["loss"] < expected[0]["loss"]
     with pytest.raises(Killed):
-        train(tmp_path, "killed", tell=kill)
+        train(tmp_path, "killed", tell=kill_at(8))
     for way in ("cached", "killed"):
         for row, same in zip(train(tmp_path, way), expected, strict=True):
             assert row == pytest.approx(same, rel=1e-4)

@@ -13,33 +13,21 @@ import galleries
 import keras
 import numpy as np
 import pytest
+from interruptions import Killed, keeps_dropout, kill_at, without_seconds
 from keras import layers
 
 from fcnkeras.batching import FedPictures
-from fcnkeras.data.records import read_class_folders
 from fcnkeras.images import ImageError
 from fcnkeras.training import callbacks as module
-from fcnkeras.training.finetune import best_epoch, finetune
+from fcnkeras.training.finetune import finetune
 from fcnkeras.training.freezing import freeze_blocks
 
 # Keras' own reading of TensorFlow's variables, under NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-# Keras on PyTorch draws dropout from PyTorch's own random numbers, which belong to no model.
-keeps_dropout = pytest.mark.skipif(
-    keras.backend.backend() == "torch", reason="PyTorch's random numbers are not kept"
-)
 EPOCHS = 5
 SETTINGS = {"epochs": EPOCHS, "learning_rate": 0.4, "min_learning_rate": 0.001, "patience": 1}
 Net = tuple[keras.Model, FedPictures, FedPictures]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    galleries.class_folders(folder / "train", 9, seed=0)
-    galleries.class_folders(folder / "val", 8, seed=1)
-    return folder
 
 
 def make(folder: Path, dropout: float = 0.5) -> Net:
@@ -48,24 +36,7 @@ def make(folder: Path, dropout: float = 0.5) -> Net:
     picture = keras.Input((galleries.NATIVE, galleries.NATIVE, 3))
     x = layers.Rescaling(1 / 127.5, -1)(picture)
     x = layers.Dropout(dropout, seed=None)(x)
-    model = keras.Model(picture, net(x))
-    parts = [
-        FedPictures(
-            read_class_folders(folder / part),
-            "crop",
-            galleries.NATIVE,
-            batch=4,
-            shuffle=part == "train",
-            flip=part == "train",
-            seed=1,
-        )
-        for part in ("train", "val")
-    ]
-    return model, parts[0], parts[1]
-
-
-def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{key: row[key] for key in row if key != "seconds"} for row in history]
+    return keras.Model(picture, net(x)), *galleries.fed_parts(folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +90,11 @@ def test_the_weights_are_those_of_the_best_epoch(folder: Path, tmp_path: Path) -
     history = finetune(model, train, val, tmp_path, **slowly)
     best = max(row["val_accuracy"] for row in history)
     row = next(row for row in history if row["val_accuracy"] == best)
-    assert row is best_epoch(history)
     # A test in which the last epoch is the best would show nothing.
     assert row["val_loss"] != pytest.approx(history[-1]["val_loss"], rel=1e-3)
     loss, accuracy = model.evaluate(val, verbose=0)
     assert loss == pytest.approx(row["val_loss"], rel=1e-4)
     assert accuracy == pytest.approx(row["val_accuracy"], rel=1e-4)
-
-
-def test_best_epoch_is_the_first_of_the_highest_accuracy() -> None:
-    rows = [{"epoch": i, "val_accuracy": a} for i, a in enumerate((0.5, 0.75, 0.75, 0.6))]
-    assert best_epoch(rows)["epoch"] == 1
 
 
 def test_learning_rate_falls_to_a_fifth_and_no_lower_than_its_floor(
@@ -142,18 +107,6 @@ def test_learning_rate_falls_to_a_fifth_and_no_lower_than_its_floor(
     # The first epoch sets the mark; every two without improvement divide by 5, down to the floor.
     rates = [1e-10, 1e-10, 1e-10, 2e-11, 2e-11, 5e-12, 5e-12]
     assert [row["learning_rate"] for row in history] == pytest.approx(rates, rel=1e-5, abs=0)
-
-
-class Killed(BaseException):
-    pass
-
-
-def kill_at(batch: int) -> Callable[[int, int, dict], None]:
-    def tell(done: int, total: int, logs: dict) -> None:
-        if done == batch:
-            raise Killed
-
-    return tell
 
 
 @keeps_dropout

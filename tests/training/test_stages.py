@@ -10,6 +10,7 @@ import galleries
 import keras
 import numpy as np
 import pytest
+from interruptions import Killed, keeps_dropout, kill_at, without_seconds
 from keras import layers
 
 from fcnkeras.batching import FedPictures
@@ -18,31 +19,7 @@ from fcnkeras.training.freezing import freeze_up_to, train_all
 from fcnkeras.training.stages import Recipe, Stage, fit_stages, parse_stages
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-# Keras on PyTorch draws dropout from PyTorch's own random numbers, which belong to no model.
-keeps_dropout = pytest.mark.skipif(
-    keras.backend.backend() == "torch", reason="PyTorch's random numbers are not kept"
-)
 TWO = (Stage(2, 0.01, "base"), Stage(3, 0.003))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    galleries.class_folders(folder / "train", 9, seed=0)
-    galleries.class_folders(folder / "val", 8, seed=1)
-    return folder
-
-
-class Killed(BaseException):
-    pass
-
-
-def kill_at(batch: int) -> Any:
-    def tell(done: int, total: int, logs: dict) -> None:
-        if done >= batch and not logs:
-            raise Killed
-
-    return tell
 
 
 def train(folder: Path, out: Path, recipe: Recipe, **options: Any) -> tuple[list, keras.Model]:
@@ -53,18 +30,6 @@ def train(folder: Path, out: Path, recipe: Recipe, **options: Any) -> tuple[list
     x = layers.Conv2D(6, 3, 2, activation="relu", name="base")(x)
     x = layers.Dropout(0.3, seed=None)(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(picture, layers.Dense(2, activation="softmax", name="head")(x))
-    parts = {
-        part: FedPictures(
-            read_class_folders(folder / part),
-            "crop",
-            galleries.NATIVE,
-            batch=4,
-            shuffle=part == "train",
-            flip=part == "train",
-            seed=1,
-        )
-        for part in ("train", "val")
-    }
 
     def freeze(stage: Stage) -> None:
         train_all(model)
@@ -77,15 +42,14 @@ def train(folder: Path, out: Path, recipe: Recipe, **options: Any) -> tuple[list
 
     history = fit_stages(
         model,
-        parts["train"],
-        parts["val"],
+        *galleries.fed_parts(folder),
         out,
         recipe,
         freeze=freeze,
         compile_model=compile_model,
         **options,
     )
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history], model
+    return without_seconds(history), model
 
 
 @pytest.fixture(scope="module")

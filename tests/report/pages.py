@@ -1,12 +1,15 @@
-"""A page in headless Chromium: what its scripts do, what it asks for, and how wide it is."""
+"""What the tests of pages share: a table written, a page parsed, a page opened in Chromium."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,42 @@ addEventListener("load", () => {
   document.title = ["RESULT", found, missing, wide, errors.length, errors].join("|");
 });
 """
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and the text of a page, and checks that tags are closed."""
+
+    VOID = {"meta", "img", "input", "br", "path", "use", "rect", "image"}  # noqa: RUF012
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.attributes, self.words = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
 
 
 def look_at(page: str, folder: Path, width: int, script: str) -> str:
