@@ -44,12 +44,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
+from measuring import command_line, save, tell
 from PIL import Image
 
 from fcnkeras import to_fcn
 from fcnkeras.batching import FedPictures
 from fcnkeras.data.records import Collection, Record
-from fcnkeras.files import write_csv
 from fcnkeras.models.fed import fed_model
 
 RESULT = Path(__file__).parent / "results" / "batching.csv"
@@ -190,14 +190,13 @@ def measure(collection: Collection, arguments: argparse.Namespace) -> list[dict[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--megapixels", type=float, default=2.0)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--alpha", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--test-size", action="store_true", help="few small pictures, one round")
     arguments = parser.parse_args()
     if arguments.test_size:
@@ -210,9 +209,9 @@ def main() -> int:
         {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()}
         for row in rows
     ]
-    write_csv(arguments.out, lines, COLUMNS)
+    save(arguments.out, lines, COLUMNS)
     for line in lines:
-        print(", ".join(f"{key} {line[key]}" for key in COLUMNS[:10] if line.get(key, "") != ""))
+        tell(line, COLUMNS[:10])
     return int(any(row["waiting"] >= GOAL for row in rows[1:3]))
 
 

@@ -21,7 +21,6 @@ Exits with 1 if the median ratio of fresh processes is above 1, or the peak abov
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import statistics
@@ -32,10 +31,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from measuring import PeakMemory, run_child
+from measuring import PeakMemory, command_line, run_child, save, tell
 
 from fcnkeras import to_fcn
-from fcnkeras.files import write_csv
 
 CHILD = "--measure"
 RESULT = Path(__file__).parent / "results" / "conversion_cost.csv"
@@ -92,11 +90,10 @@ def warm_up() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--network", default="VGG16", help="a class of keras.applications")
     parser.add_argument("--runs", type=int, default=5, help="fresh processes")
     parser.add_argument("--again", type=int, default=4, help="repetitions in the last of them")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     arguments = parser.parse_args()
 
     def child(*what: str) -> dict[str, Any]:
@@ -110,9 +107,8 @@ def main() -> int:
     for left in reversed(range(arguments.runs)):
         for row in child("time", "0" if left else str(arguments.again))["rows"]:
             rows.append({**row, **memory})
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, rows, list(rows[0]))
+            tell(rows[-1])
+    save(arguments.out, rows)
     ratios = {
         process: statistics.median(row["ratio"] for row in rows if row["process"] == process)
         for process in dict.fromkeys(row["process"] for row in rows)
@@ -120,7 +116,6 @@ def main() -> int:
     peak = memory["peak_ratio"]
     told = ", ".join(f"{process} {ratio:.2f}" for process, ratio in ratios.items())
     print(f"median ratio: {told}; peak {peak or 'unknown'} of both models")
-    print(f"wrote {arguments.out}")
     return 1 if ratios["fresh"] > 1 or (peak or 0) > 1.1 else 0
 
 

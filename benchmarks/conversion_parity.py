@@ -21,7 +21,6 @@ Exits with 1 if a row that must be equal is not.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import sys
@@ -30,14 +29,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from measuring import command_line, save, show
 from networks import difference, fcn_logits, logits, random_pictures, rescale_weights
 
 from fcnkeras import plan_conversion, to_fcn
-from fcnkeras.files import write_csv
 
 NETWORKS = ("VGG16", "VGG19", "InceptionV3", "Xception", "MobileNetV2", "ResNet50")
 WINDOWS, POOLINGS, POOL_ON = ("native", "point"), ("max", "avg", None), ("logits", "probabilities")
@@ -89,36 +86,22 @@ def _largest(values: Any, reference: np.ndarray) -> float:
     return difference(values, reference)
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*map(str, row.values()), style=None if row["ok"] else "red")
-    Console(width=130).print(table)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
+    parser = command_line(__doc__, RESULT, NETWORKS)
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.networks) - set(NETWORKS))
-    if unknown:
-        parser.error(f"networks must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}")
     rows: list[dict[str, Any]] = []
-    for network in arguments.networks or NETWORKS:
+    for network in arguments.networks:
         found = measure(network)
         show(found)
         rows += found
         keras.backend.clear_session()
         gc.collect()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, rows, list(rows[0]))
+    save(arguments.out, rows)
     must = [row for row in rows if row["must_equal"]]
     worst = max(row["relative_difference"] for row in must)
     failed = sum(not row["ok"] for row in rows)
     print(f"{len(must)} of {len(rows)} rows must be equal; largest difference {worst:.1e}")
-    print(f"wrote {arguments.out}; {failed} failed")
+    print(f"{failed} failed")
     return 1 if failed else 0
 
 

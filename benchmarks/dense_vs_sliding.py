@@ -24,10 +24,8 @@ Exits with 1 if a network without padding does not give the same decisions.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,15 +33,13 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from measuring import command_line, save, seconds, show
 from multiplications import multiplications
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from networks import difference, random_pictures, rescale_weights
 
 from fcnkeras import to_fcn
-from fcnkeras.files import write_csv
 from fcnkeras.models.structure import map_model
 
 SCALES = (1.5, 2, 3)
@@ -181,41 +177,19 @@ def fastest_batch(model: keras.Model) -> int:
     return min(times, key=lambda batch: times[batch])
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table, without the large numbers."""
-    columns = [column for column in rows[0] if not column.startswith("counted_")]
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console(width=150).print(table)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
+    parser = command_line(__doc__, RESULT, NETWORKS)
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.networks) - set(NETWORKS))
-    if unknown:
-        parser.error(f"networks must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}")
     rows: list[dict[str, Any]] = []
-    for network in arguments.networks or NETWORKS:
+    for network in arguments.networks:
         found = measure(network, arguments.repeats)
-        show(found)
+        show(found, ("counted_fcn", "counted_sliding"))
         rows += found
         keras.backend.clear_session()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, rows, list(rows[0]))
+    save(arguments.out, rows)
     wrong = [row for row in rows if not row["padding"] and not decides_alike(row)]
-    print(f"wrote {arguments.out}; {len(wrong)} rows without padding differ")
+    print(f"{len(wrong)} rows without padding differ")
     return 1 if wrong else 0
 
 

@@ -16,20 +16,18 @@ theory (in forward passes), first_seconds.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from measuring import command_line, in_turns, save, tell
 
 from fcnkeras import to_fcn
 from fcnkeras.explain import METHODS, targets
 from fcnkeras.explain.network import Network
-from fcnkeras.files import write_csv
 
 RESULT = Path(__file__).parent / "results" / "explaining.csv"
 SAMPLES, STEPS = 25, 32
@@ -52,12 +50,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 LINEAR = ("cam", "attribute-map")  # need a head of one linear layer, which VGG16 has not
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     """The rows of one network."""
     fcn = to_fcn(getattr(keras.applications, name)(weights=None), pooling="avg", verify=False)
@@ -70,13 +62,10 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
         options = OPTIONS.get(method, {})
         return METHODS[method](network, target, [picture], **options)
 
-    fcn.predict_on_batch(picture)
-    first = {method: seconds(lambda m=method: explain(m)) for method in methods}  # type: ignore[misc]
-    times: dict[str, list[float]] = {"forward": [], **{method: [] for method in methods}}
-    for _ in range(rounds):
-        times["forward"].append(seconds(lambda: fcn.predict_on_batch(picture)))
-        for method in methods:
-            times[method].append(seconds(lambda m=method: explain(m)))  # type: ignore[misc]
+    turns = {"forward": partial(fcn.predict_on_batch, picture)}
+    turns |= {method: partial(explain, method) for method in methods}
+    times = in_turns(turns, rounds)
+    first = {method: found.pop(0) for method, found in times.items()}
     forward = statistics.median(times["forward"])
     rows = []
     for method in methods:
@@ -92,17 +81,16 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
                 "first_seconds": round(first[method], 2),
             }
         )
-        print(rows[-1], flush=True)
+        tell(rows[-1])
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     rows = [row for name in ("MobileNetV2", "VGG16") for row in measure(name, given.rounds)]
-    write_csv(given.out, rows, list(rows[0]))
+    save(given.out, rows)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from keras import layers
+from measuring import command_line, save, tell
 from PIL import Image
 
 from fcnkeras.batching import FedPictures
 from fcnkeras.data.records import Collection, Record
-from fcnkeras.files import write_csv
 from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.features import feature_model
@@ -170,13 +170,12 @@ def measure(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--weights", type=Path, help="ImageNet weights; random ones by default")
     parser.add_argument("--pictures", type=int, default=400)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--test-size", action="store_true", help="few small pictures")
     arguments = parser.parse_args()
     if arguments.test_size:
@@ -187,9 +186,9 @@ def main() -> int:
         {key: f"{value:.5g}" if isinstance(value, float) else value for key, value in row.items()}
         for row in rows
     ]
-    write_csv(arguments.out, lines, COLUMNS)
+    save(arguments.out, lines, COLUMNS)
     for line in lines:
-        print(", ".join(f"{key} {line[key]}" for key in COLUMNS[:6] if line.get(key, "") != ""))
+        tell(line, COLUMNS[:6])
     network, cache = rows
     same = all(
         abs(cache[key] - network[key]) <= MOST_DIFFERENCE for key in ("val_accuracy", "val_loss")

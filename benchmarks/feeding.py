@@ -30,7 +30,6 @@ Exits with 1 if "native" differs by a grey level or more on average.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import platform
@@ -47,12 +46,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from measuring import command_line, save, show
 from PIL import Image, ImageDraw, ImageFilter
-from rich.console import Console
-from rich.table import Table
 
 from fcnkeras import feeders
-from fcnkeras.files import write_csv
 from fcnkeras.images import open_picture
 
 RESULT = Path(__file__).parent / "results" / "feeding.csv"
@@ -187,20 +184,10 @@ def measure(paths: list[Path], quality: int, repeats: int) -> Iterator[dict[str,
         }
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    columns = [key for key in rows[0] if key not in ("pictures", "repeats", "machine", "pillow")]
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console(width=180).print(table)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--pictures", type=int, default=6, help="(default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.pictures < 1 or arguments.repeats < 1:
         parser.error("--pictures and --repeats must be at least 1")
@@ -213,10 +200,8 @@ def main() -> int:
         for quality in QUALITIES:
             paths = sorted(Path(folder).glob(f"*_{quality}.jpg"))
             rows += measure(paths, quality, arguments.repeats)
-    show(rows)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, rows, list(rows[0]))
-    print(f"wrote {arguments.out}")
+    show(rows, ("pictures", "repeats", "machine", "pillow"))
+    save(arguments.out, rows)
     return 0 if all(is_near(row) for row in rows) else 1
 
 

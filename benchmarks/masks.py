@@ -23,24 +23,20 @@ Exits with 1 if an exact mask is further than 1e-4 from the pictures alone.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from measuring import command_line, in_turns, save, show
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from networks import random_pictures, rescale_weights
 
 from fcnkeras import feeders, load_img, to_fcn
-from fcnkeras.files import write_csv
 from fcnkeras.layers import Preprocessing
 from fcnkeras.models.exact import exact_masks
 from fcnkeras.models.fed import fed_model
@@ -116,7 +112,7 @@ def measure(fcn: keras.Model, pictures: Sequence[Picture], repeats: int) -> list
         filled = [padded([pictures[i] for i in batch]) for batch in batches]
         real, whole = sum(mask.sum() for _, mask in filled), sum(mask.size for _, mask in filled)
         about = {"batches": kind, "pictures": len(pictures), "padding": round(1 - real / whole, 3)}
-        times = in_turns(fcn, ways, [pictures[i] for i in batches[0]], repeats)
+        times = median_seconds(fcn, ways, [pictures[i] for i in batches[0]], repeats)
         for mask in times:
             found = alone.copy()
             for batch, pair in zip(batches, filled, strict=True):
@@ -144,7 +140,7 @@ def answers(model: keras.Model, inputs: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(inputs, training=False))
 
 
-def in_turns(
+def median_seconds(
     fcn: keras.Model, ways: dict[str, Callable[..., Any]], pictures: Sequence[Picture], repeats: int
 ) -> dict[str, float]:
     """Median seconds of one batch for each mask, and of its pictures "alone", after one round."""
@@ -161,12 +157,7 @@ def in_turns(
         name: (lambda way=way: way(batch, mask, call)) for name, way in ways.items()
     }
     turns["alone"] = one_by_one
-    times: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(repeats + 1):
-        for name, turn in turns.items():
-            start = time.perf_counter()
-            turn()
-            times[name].append(time.perf_counter() - start)
+    times = in_turns(turns, repeats)
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
@@ -184,16 +175,8 @@ def build(network: str, side: int, weights: Path | None) -> keras.Model:
     return rescale_weights(model, random_pictures(4, side, side, seed=1))
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(width=170).print(table)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
+    parser = command_line(__doc__, RESULT, NETWORKS)
     parser.add_argument(
         "--weights", type=Path, help="ImageNet weights of MobileNetV2, in place of the networks"
     )
@@ -201,17 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=24, help="pictures (default: %(default)s)")
     parser.add_argument("--side", type=int, default=224, help="short side (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="rounds (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     chosen = parser.parse_args(arguments)
-    unknown = sorted(set(chosen.networks) - set(NETWORKS))
-    if unknown:
-        parser.error(f"networks must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}")
     if (chosen.weights is None) != (chosen.photos is None):
         parser.error("--weights and --photos go together: real weights see nothing in noise.")
-    networks = chosen.networks or list(NETWORKS)
+    networks = chosen.networks
     if chosen.weights is not None:
         networks, chosen.side = ["MobileNetV2"], 224
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for network in networks:
         model = build(network, chosen.side, chosen.weights)
@@ -227,9 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = [about | row for row in measure(fcn, pictures, chosen.repeats)]
                 show(found)
                 rows += found
-                write_csv(chosen.out, rows, list(rows[0]))
+                save(chosen.out, rows)
     far = [row for row in rows if row["mask"] == "exact" and row["largest_difference"] > LIMIT]
-    print(f"wrote {chosen.out}; {len(far)} exact masks are further than {LIMIT:g} from alone")
+    print(f"{len(far)} exact masks are further than {LIMIT:g} from alone")
     return 1 if far else 0
 
 

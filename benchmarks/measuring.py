@@ -1,7 +1,8 @@
-"""What the benchmarks of conversion share: a network in a process of its own, and its memory."""
+"""What the benchmarks share: command line, time, memory, processes of their own, tables."""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import gc
 import json
@@ -10,11 +11,85 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from rich.console import Console
+from rich.table import Table
+
+from fcnkeras.files import write_csv
+
+Key = TypeVar("Key", bound=Hashable)
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def command_line(doc: str, out: Path, networks: Collection[str] = ()) -> argparse.ArgumentParser:
+    """The options that benchmarks have in common: `--out`, and where there is a choice `networks`.
+
+    Args:
+        doc: of the benchmark; its first line is the description.
+        out: the default of `--out`.
+        networks: names to choose from; all of them by default.
+    """
+
+    def known(name: str) -> str:
+        if name not in networks:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(networks)}. Received: {name}")
+        return name
+
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=out, help="the CSV (default: %(default)s)")
+    if networks:
+        told = ", ".join(networks)
+        parser.add_argument(
+            "networks", nargs="*", type=known, default=list(networks), metavar="NETWORK", help=told
+        )
+    return parser
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turns(calls: Mapping[Key, Callable[[], Any]], rounds: int) -> dict[Key, list[float]]:
+    """How long each call takes, round by round, so that other load on the machine meets all alike.
+
+    Returns:
+        `rounds + 1` times for each call: the first round compiles and fills caches.
+    """
+    times: dict[Key, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    return times
+
+
+def show(rows: Sequence[Mapping[str, Any]], leave_out: Collection[str] = ()) -> None:
+    """Prints rows as a table, without the columns that say little; red where `ok` is False."""
+    columns = [column for column in rows[0] if column not in leave_out]
+    table = Table(*columns)
+    for row in rows:
+        cells = (str(row[column]) for column in columns)
+        table.add_row(*cells, style=None if row.get("ok", True) else "red")
+    Console(width=180).print(table)
+
+
+def tell(row: Mapping[str, Any], columns: Collection[str] = ()) -> None:
+    """Prints a row as a line; of `columns`, or of all, those that it has."""
+    told = {key: row[key] for key in columns or row if row.get(key, "") != ""}
+    print(", ".join(f"{key} {value}" for key, value in told.items()), flush=True)
+
+
+def save(out: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Writes rows as CSV, and says where."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_csv(out, rows, columns or list(rows[0]))
+    print(f"wrote {out}")
 
 
 class PeakMemory:

@@ -13,16 +13,15 @@ median as a multiple of that of `import keras`, with the backend Keras is set to
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcnkeras.files import write_csv
+from measuring import command_line, in_turns, save, tell
 
 RESULT = Path(__file__).parent / "results" / "startup.csv"
 COMMANDS = ("convert", "experiments", "train", "evaluate", "explain", "export", "inspect")
@@ -37,31 +36,25 @@ STARTS = {
 MOST_HELP_SECONDS, MOST_TIMES_KERAS = 0.3, 1.05
 
 
-def seconds(arguments: Sequence[str]) -> float:
-    """How long a new Python takes from its start to its end."""
-    start = time.perf_counter()
+def start(arguments: Sequence[str]) -> None:
+    """A new Python, from its start to its end."""
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    return time.perf_counter() - start
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
     """One row for each start."""
-    times: dict[str, list[float]] = {start: [] for start in STARTS}
-    for i in range(rounds + 1):
-        for start, arguments in STARTS.items():
-            spent = seconds(arguments)
-            if i:
-                times[start].append(spent)
+    turns = {name: partial(start, arguments) for name, arguments in STARTS.items()}
+    times = {name: found[1:] for name, found in in_turns(turns, rounds).items()}
     keras = statistics.median(times["import keras"])
     return [
         {
-            "start": start,
+            "start": name,
             "seconds": round(statistics.median(found), 3),
             "least_seconds": round(min(found), 3),
             "most_seconds": round(max(found), 3),
             "times_keras": round(statistics.median(found) / keras, 3),
         }
-        for start, found in times.items()
+        for name, found in times.items()
     ]
 
 
@@ -74,17 +67,15 @@ def is_quick(row: dict[str, Any]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--rounds", type=int, default=11, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     arguments = parser.parse_args()
     rows = measure(arguments.rounds)
     for row in rows:
-        print(", ".join(f"{key} {value}" for key, value in row.items()))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, rows, list(rows[0]))
+        tell(row)
+    save(arguments.out, rows)
     slow = [row["start"] for row in rows if not is_quick(row)]
-    print(f"wrote {arguments.out}; {len(slow)} slow: {', '.join(slow) or 'none'}")
+    print(f"{len(slow)} slow: {', '.join(slow) or 'none'}")
     return 1 if slow else 0
 
 

@@ -14,17 +14,17 @@ The rows of other backends that the file holds are kept.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from measuring import command_line, in_turns, save, tell
 
-from fcnkeras.files import read_csv, write_csv
+from fcnkeras.files import read_csv
 from fcnkeras.layers import Im2colConv2D
 
 RESULT = Path(__file__).parent / "results" / "window_product.csv"
@@ -47,13 +47,9 @@ def measure(models: list[keras.Model], pixels: int, repeats: int) -> dict[str, A
     cells = pixels // 32
     maps = np.random.default_rng(1).normal(size=(1, cells, cells, 512)).astype("float32")
     theirs, ours = (model.predict_on_batch(maps) for model in models)
-    seconds: list[list[float]] = [[], []]
-    for _ in range(repeats):
-        for model, found in zip(models, seconds, strict=True):
-            start = time.perf_counter()
-            model.predict_on_batch(maps)
-            found.append(time.perf_counter() - start)
-    conv, product = (statistics.median(found) for found in seconds)
+    turns = {i: partial(model.predict_on_batch, maps) for i, model in enumerate(models)}
+    times = in_turns(turns, repeats)
+    conv, product = (statistics.median(times[i][1:]) for i in turns)
     return {
         "backend": keras.backend.backend(),
         "pixels": pixels,
@@ -67,18 +63,15 @@ def measure(models: list[keras.Model], pixels: int, repeats: int) -> dict[str, A
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__, RESULT)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=RESULT, help="the CSV (default: %(default)s)")
     arguments = parser.parse_args()
     models = [build(keras.layers.Conv2D), build(Im2colConv2D)]
     rows = [measure(models, pixels, arguments.repeats) for pixels in PIXELS]
     for row in rows:
-        print(", ".join(f"{key} {value}" for key, value in row.items()))
+        tell(row)
     others = [r for r in read_csv(arguments.out) if r["backend"] != rows[0]["backend"]]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.out, [*others, *rows], list(rows[0]))
-    print(f"wrote {arguments.out}")
+    save(arguments.out, [*others, *rows])
     return 0
 
 

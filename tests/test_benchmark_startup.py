@@ -9,6 +9,7 @@ import pytest
 from fcnkeras.cli import app
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import measuring
 import startup
 
 RESULT = Path(startup.__file__).parent / "results" / "startup.csv"
@@ -22,7 +23,7 @@ def test_every_command_is_measured():
 def test_the_figures_are_medians_of_all_rounds_but_the_first(monkeypatch):
     moments = iter([50.0, 90.0, 4.0, 1.0, 8.0, 3.0, 6.0, 2.0])  # of keras and of fcnkeras, in turns
     monkeypatch.setattr(startup, "STARTS", {"import keras": ["k"], "import fcnkeras": ["f"]})
-    monkeypatch.setattr(startup, "seconds", lambda arguments: next(moments))
+    monkeypatch.setattr(measuring, "seconds", lambda call: next(moments))
     keras, ours = startup.measure(3)
     assert (keras["seconds"], keras["least_seconds"], keras["most_seconds"]) == (6.0, 4.0, 8.0)
     assert (ours["seconds"], ours["times_keras"]) == (2.0, 0.333)
