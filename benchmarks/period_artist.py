@@ -105,7 +105,7 @@ def measure(
         row[name] = round(found["accuracy"], 4) if found else ""
         row[f"{name}_macro_f1"] = round(found["macro_f1"], 4) if found else ""
     row |= {key: len(parts[key]) for key in fractions}
-    return row | {"best_epoch": result["best_epoch"], "seconds": round(result["training_seconds"])}
+    return row | {"best_epoch": result["best_epoch"]}
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
