@@ -17,7 +17,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -206,6 +206,19 @@ def probe(path: Source, *, max_pixels: int | None = None) -> tuple[int, int]:
         ImageError: The picture cannot be read to its end.
     """
     return extent(open_picture(path, least=1, max_pixels=max_pixels)).original_size
+
+
+@contextmanager
+def open_file(path: PathLike) -> Iterator[BinaryIO]:
+    """Opens a file that may be a picture, for its bytes and then for `open_picture`.
+
+    Raises:
+        ImageError: It is missing, empty, no regular file, or cannot be opened.
+    """
+    with ExitStack() as stack:
+        with _told(path):
+            stream = stack.enter_context(_opened(path))
+        yield stream
 
 
 _CONVERTERS = {"rgb": to_rgb, "rgba": to_rgba, "grayscale": to_grey}

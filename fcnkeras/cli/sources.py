@@ -68,7 +68,9 @@ def load_source(
 ) -> keras.Model:
     """The model in a file, or the network that the file holds the weights of."""
     if network is None:
-        return _load_whole(path)
+        from fcnkeras.saved import load_saved
+
+        return load_saved(path)
     from fcnkeras.models.classifier import IMAGENET_CLASSES, build_classifier
     from fcnkeras.models.specs import get_spec
 
@@ -78,33 +80,3 @@ def load_source(
         classes=IMAGENET_CLASSES if classes is None else classes,
         include_preprocessing=preprocessing,
     )
-
-
-def _load_whole(path: Path) -> keras.Model:
-    import zipfile
-
-    import keras
-
-    import fcnkeras.saved  # noqa: F401 - so that Keras knows our classes
-    from fcnkeras.convert import FullyConvolutional
-
-    # The old format knows the classes of layers by their registered names, but not those of models.
-    classes = {FullyConvolutional.__name__: FullyConvolutional}
-    try:
-        model = keras.models.load_model(path, custom_objects=classes, compile=False)
-    # What Keras raises depends on what is in the file instead.
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        LookupError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        # Of nested errors Keras tells the innermost last, behind the whole configuration.
-        text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
-        reason = text.splitlines()[0].split(". ")[0].rstrip(".")
-        raise ValueError(f"Keras cannot load a model from {path}: {reason}") from error
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{path} holds no model, but a {type(model).__name__}")
-    return model

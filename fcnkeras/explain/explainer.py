@@ -22,8 +22,9 @@ from fcnkeras.explain.saliency import Maps
 from fcnkeras.explain.targets import Names, Target, resolve
 from fcnkeras.feeders import Fed, get_feeder
 from fcnkeras.images import open_picture
-from fcnkeras.layers import NativeWindow, Preprocessing
+from fcnkeras.layers import NativeWindow
 from fcnkeras.models.fed import fed_model
+from fcnkeras.models.structure import input_size, with_preprocessing
 from fcnkeras.orientation import PathLike
 from fcnkeras.placement import Size
 from fcnkeras.tasks.heads import fed_task_model
@@ -113,7 +114,7 @@ class Explainer:
         preprocessing: str | None = None,
         names: Names | Sequence[str] | None = None,
     ) -> None:
-        free, own = _size_of(model)
+        free, own = input_size(model)
         self.feeder = feeder or ("native" if free else "squash")
         self.size: Size = own if size is None else size
         if not free and (self.feeder == "native" or _pair(self.size) != _pair(own)):
@@ -129,7 +130,9 @@ class Explainer:
         is_fcn = any(isinstance(layer, NativeWindow) for layer in model.layers)
         if self.feeder == "pad" and (is_fcn or schema) and len(model.inputs) == 1:
             model = fed_task_model(model, "pad") if schema else fed_model(model, "pad")
-        self.network = Network(model if preprocessing is None else _prepared(model, preprocessing))
+        self.network = Network(
+            model if preprocessing is None else with_preprocessing(model, preprocessing)
+        )
         if self.feeder == "multicrop":
             pool = parts.pooling_of(self.network, 0)
             self.network.join = parts.pooling_mode(pool.layer) if pool else "avg"
@@ -297,24 +300,5 @@ def part_heat(explanation: Explanation, name: str) -> np.ndarray:
     return to_original(fed_maps(part, explanation.fed), explanation.fed.placements)
 
 
-def _size_of(model: keras.Model) -> tuple[bool, Size]:
-    """Whether a model takes pictures of any size, and the size that it was made for."""
-    shape = model.inputs[0].shape[1:3]
-    if None not in shape:
-        return False, (int(shape[0]), int(shape[1]))
-    for layer in model.layers:
-        if isinstance(layer, NativeWindow) and layer.native is not None:
-            return True, layer.native
-    return True, (224, 224)
-
-
 def _pair(size: Size) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
-
-
-def _prepared(model: keras.Model, mode: str) -> keras.Model:
-    """A model of RGB pixels, 0-255, with the same layers."""
-    picture, *others = (keras.Input(each.shape[1:], dtype=each.dtype) for each in model.inputs)
-    given = Preprocessing(mode)(picture)
-    outputs = model([given, *others] if others else given)
-    return keras.Model([picture, *others] if others else picture, outputs, name=model.name)

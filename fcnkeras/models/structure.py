@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from fcnkeras.convert.forms import Layout
-from fcnkeras.layers import NativeWindow
+from fcnkeras.layers import NativeWindow, Preprocessing
 
 
 def native_window(fcn: keras.Model) -> NativeWindow:
@@ -29,6 +29,26 @@ def native_size(fcn: keras.Model) -> tuple[int, int] | None:
         ValueError: the model was not made by `to_fcn`.
     """
     return native_window(fcn).native
+
+
+def input_size(model: keras.Model) -> tuple[bool, tuple[int, int]]:
+    """Whether a model takes pictures of any size, and the (height, width) that it was made for."""
+    shape = model.inputs[0].shape[1:3]
+    if None not in shape:
+        return False, (int(shape[0]), int(shape[1]))
+    for layer in model.layers:
+        if isinstance(layer, NativeWindow) and layer.native is not None:
+            return True, layer.native
+    return True, (224, 224)
+
+
+def with_preprocessing(model: keras.Model, mode: str) -> keras.Model:
+    """A model of RGB pixels of 0-255, with the layers of one that expects them as `mode` of
+    `fcnkeras.layers.Preprocessing` makes them."""
+    picture, *others = (keras.Input(each.shape[1:], dtype=each.dtype) for each in model.inputs)
+    given = Preprocessing(mode)(picture)
+    outputs = model([given, *others] if others else given)
+    return keras.Model([picture, *others] if others else picture, outputs, name=model.name)
 
 
 def layout_of(fcn: keras.Model) -> Layout:

@@ -1,0 +1,113 @@
+"""Which pictures are scored: folders, patterns, files and lists, as a stream in a fixed order.
+
+Paths are bytes, as the operating system has them: a file name need not be UTF-8, and may hold any
+byte but a slash and NUL.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from fcnkeras.images import is_picture_name
+
+Listed = tuple[bytes, str | None]
+"""A path, and why it could not be looked into, or None."""
+
+_BLOCK = 1 << 16
+
+
+def list_pictures(sources: Iterable[str | bytes | os.PathLike]) -> Iterator[Listed]:
+    """The pictures of some sources.
+
+    Args:
+        sources: each a file, which is taken whatever its name; a folder, of which every picture (by
+            its ending, `fcnkeras.images.PICTURE_SUFFIXES`) is taken, and those of the folders in
+            it; or, where there is no such file, a pattern with `*`, `?`, `[...]` or `**`, which
+            stands for what it matches. Links are followed, but not in circles.
+
+    Yields:
+        (path, None); or (path, reason) for a folder that cannot be read. The order is that of the
+        sources, and in a folder and for a pattern that of the bytes of the names.
+
+    Raises:
+        ValueError: there is no such file or folder, and it matches nothing.
+    """
+    for source in sources:
+        path = os.fsencode(source)
+        if not os.path.lexists(path) and glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))
+        else:
+            matches = [path] if os.path.lexists(path) else []
+        if not matches:
+            raise ValueError(f"No such picture or folder: {shown(path)}")
+        for match in matches:
+            yield from _pictures_at(match)
+
+
+def list_from(stream: BinaryIO) -> Iterator[Listed]:
+    """The pictures of a list.
+
+    Args:
+        stream: paths, one a line; or each ended by NUL, which is seen by a NUL among the first
+            65,536 bytes, for names with line ends in them (`find -print0`). Each is a file or a
+            folder, as in `list_pictures`; patterns are no more than names here. Empty lines do not
+            count.
+
+    Yields:
+        As `list_pictures`; a path at which nothing is, too.
+    """
+    for path in _split(stream):
+        yield from _pictures_at(path)
+
+
+def shown(path: bytes) -> str:
+    """A path as text for tables and people: bytes that are no UTF-8 as `\\xff`."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _split(stream: BinaryIO) -> Iterator[bytes]:
+    block = stream.read(_BLOCK)
+    nul = b"\0" in block
+    rest = b""
+    while block:
+        *whole, rest = (rest + block).split(b"\0" if nul else b"\n")
+        for path in whole:
+            yield from _entry(path, nul)
+        block = stream.read(_BLOCK)
+    yield from _entry(rest, nul)
+
+
+def _entry(path: bytes, nul: bool) -> Iterator[bytes]:
+    if not nul:
+        path = path.removesuffix(b"\r")
+    if path:
+        yield path
+
+
+def _pictures_at(path: bytes) -> Iterator[Listed]:
+    if os.path.isdir(path):
+        yield from _pictures_below(path, [])
+    else:
+        yield path, None
+
+
+def _pictures_below(folder: bytes, parents: list[tuple[int, int]]) -> Iterator[Listed]:
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - pathlib takes no bytes
+        with os.scandir(folder) as entries:
+            names = sorted((entry.name, entry.is_dir()) for entry in entries)
+    except OSError as error:
+        yield folder, f"the folder cannot be read ({(error.strerror or 'unknown').lower()})"
+        return
+    place = (status.st_dev, status.st_ino)
+    if place in parents:
+        return
+    for name, is_folder in names:
+        path = os.path.join(folder, name)  # noqa: PTH118 - as above
+        if is_folder:
+            yield from _pictures_below(path, [*parents, place])
+        elif is_picture_name(os.fsdecode(name)):
+            yield path, None
