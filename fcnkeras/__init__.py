@@ -33,6 +33,7 @@ _HOMES = {
     "fcnkeras.models.skip": ("add_skip_connection",),
     "fcnkeras.loading": ("load_img", "set_load_img_type"),
     "fcnkeras.images": ("ImageError",),
+    "fcnkeras.scoring.scorer": ("Scorer", "load_model"),
 }
 _NAMES = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("experiments", "feeders")

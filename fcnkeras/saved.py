@@ -24,7 +24,7 @@ import fcnkeras.layers
 import fcnkeras.masking
 import fcnkeras.tasks.fit_metrics
 import fcnkeras.tasks.losses
-import fcnkeras.tasks.outputs
+import fcnkeras.tasks.outputs  # noqa: F401
 from fcnkeras.convert import FullyConvolutional
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fcnkeras.cli import convert, evaluate, experiments, explain, export, inspect, train
+from fcnkeras.cli import convert, evaluate, experiments, explain, export, inspect, score, train
 
 app = typer.Typer(
     help="Keras image classifiers, fully convolutional, fed with pictures as they are.",
@@ -17,6 +17,7 @@ app.command()(convert.convert)
 app.command()(experiments.experiments)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(score.score)
 app.command()(explain.explain)
 app.command()(export.export)
 app.command()(inspect.inspect)

@@ -10,15 +10,10 @@ import numpy as np
 
 from fcnkeras.convert.forms import activation_name
 from fcnkeras.convert.graph import ConversionError, trace
+from fcnkeras.scoring.tables import FIXED, Column
 from fcnkeras.tasks.outputs import TaskSchema
 from fcnkeras.tasks.schemas import parse_schema
 from fcnkeras.tasks.task import Results
-
-FIXED = ("path", "width", "height", "feeder", "size", "model", "status", "error")
-"""The columns that every table has; a result of that name is called `<name>_output`."""
-
-Column = tuple[str, str]
-"""A name, and "number" (float32), "index" (a class without a name) or "text"."""
 
 
 class Answers:

@@ -86,7 +86,7 @@ def _make(model: keras.Model, path: Path, size: Size) -> None:
     except OSError as error:  # of the disk
         raise EngineError(f"the converted model cannot be written ({error})") from error
     # The converters have exceptions of their own, of no common kind.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         line = (str(error).strip() or "no reason given").splitlines()[0][:200]
         raise EngineError(f"OpenVINO cannot hold '{model.name}' ({line})") from error
     difference = largest_difference(values, expected)

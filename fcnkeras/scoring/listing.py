@@ -36,15 +36,19 @@ def list_pictures(sources: Iterable[str | bytes | os.PathLike]) -> Iterator[List
         ValueError: there is no such file or folder, and it matches nothing.
     """
     for source in sources:
-        path = os.fsencode(source)
-        if not os.path.lexists(path) and glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))
-        else:
-            matches = [path] if os.path.lexists(path) else []
-        if not matches:
-            raise ValueError(f"No such picture or folder: {shown(path)}")
-        for match in matches:
-            yield from _pictures_at(match)
+        for path in matches(source):
+            yield from _pictures_at(path)
+
+
+def matches(source: str | bytes | os.PathLike) -> list[bytes]:
+    """What a source of `list_pictures` stands for; raises `ValueError` as that does."""
+    path = os.fsencode(source)
+    if os.path.lexists(path):
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - pathlib takes no bytes
+    if not found:
+        raise ValueError(f"No such picture or folder: {shown(path)}")
+    return found
 
 
 def list_from(stream: BinaryIO) -> Iterator[Listed]:
@@ -88,7 +92,7 @@ def _entry(path: bytes, nul: bool) -> Iterator[bytes]:
 
 
 def _pictures_at(path: bytes) -> Iterator[Listed]:
-    if os.path.isdir(path):
+    if os.path.isdir(path):  # noqa: PTH112
         yield from _pictures_below(path, [])
     else:
         yield path, None
@@ -96,7 +100,7 @@ def _pictures_at(path: bytes) -> Iterator[Listed]:
 
 def _pictures_below(folder: bytes, parents: list[tuple[int, int]]) -> Iterator[Listed]:
     try:
-        status = os.stat(folder)  # noqa: PTH116 - pathlib takes no bytes
+        status = os.stat(folder)  # noqa: PTH116
         with os.scandir(folder) as entries:
             names = sorted((entry.name, entry.is_dir()) for entry in entries)
     except OSError as error:
@@ -106,7 +110,7 @@ def _pictures_below(folder: bytes, parents: list[tuple[int, int]]) -> Iterator[L
     if place in parents:
         return
     for name, is_folder in names:
-        path = os.path.join(folder, name)  # noqa: PTH118 - as above
+        path = os.path.join(folder, name)  # noqa: PTH118
         if is_folder:
             yield from _pictures_below(path, [*parents, place])
         elif is_picture_name(os.fsdecode(name)):

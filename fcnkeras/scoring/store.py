@@ -171,8 +171,9 @@ class Store:
                     "begin anew."
                 )
 
-    def list(self, listed: Iterable[Listed]) -> int:
-        """Makes this the list of pictures; a path that comes again is left out.
+    def set_list(self, listed: Iterable[Listed]) -> int:
+        """Makes this the list of pictures; a path that comes again is left out, and so are pictures
+        of an earlier list, whose answers stay known.
 
         Returns:
             How many there are.

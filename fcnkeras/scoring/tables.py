@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fcnkeras.files import write_atomically
-from fcnkeras.scoring.answers import Column
 from fcnkeras.scoring.listing import shown
 from fcnkeras.scoring.store import Row
+
+FIXED = ("path", "width", "height", "feeder", "size", "model", "status", "error")
+"""The columns that every table has; a result of that name is called `<name>_output`."""
+
+Column = tuple[str, str]
+"""A name, and "number" (float32), "index" (a class without a name) or "text"."""
 
 _AT_ONCE = 16_384  # rows of a Parquet file
 Line = tuple[Any, ...]
@@ -44,6 +51,65 @@ def table_lines(
         yield (shown(row.path), *size, *values, *about, status, row.error)
 
 
+class Summary:
+    """Counts a table's rows as they pass, and keeps the best and the worst.
+
+    Args:
+        results: the columns of the results.
+        by: the column of numbers that ranks; by default the first one.
+        count: how many to keep of the best, and of the worst.
+
+    Attributes:
+        by: the column that ranks, None if the results have no numbers.
+        total, failed: how many rows there were, and how many of them without scores.
+        reasons: how often each error came.
+
+    Raises:
+        ValueError: `by` is no column of numbers.
+    """
+
+    def __init__(self, results: Sequence[Column], by: str | None = None, count: int = 0) -> None:
+        numbers = [name for name, kind in results if kind == "number"]
+        if by is not None and by not in numbers:
+            raise ValueError(f"The ranking must be by one of {', '.join(numbers)}. Received: {by}")
+        self.by = by or next(iter(numbers), None)
+        self._place = [name for name, _ in results].index(self.by) if self.by else 0
+        self._count = count if self.by else 0
+        self.total = self.failed = 0
+        self.reasons: Counter[str] = Counter()
+        self._best: list[tuple[float, int, Row]] = []
+        self._worst: list[tuple[float, int, Row]] = []
+
+    def watched(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Passes rows on."""
+        for row in rows:
+            self.total += 1
+            if row.error is not None:
+                self.failed += 1
+                self.reasons[row.error] += 1
+            elif row.values is not None and self._count:
+                value = float(row.values[self._place])
+                for heap, key in ((self._best, value), (self._worst, -value)):
+                    push = heapq.heappush if len(heap) < self._count else heapq.heappushpop
+                    push(heap, (key, -self.total, row))
+            yield row
+
+    @property
+    def best(self) -> list[Row]:
+        """The best, the best first."""
+        return [row for *_, row in sorted(self._best, reverse=True)]
+
+    @property
+    def worst(self) -> list[Row]:
+        """The worst, the worst first."""
+        return [row for *_, row in sorted(self._worst, reverse=True)]
+
+    def value(self, row: Row) -> float:
+        """What a row is ranked by."""
+        assert row.values is not None
+        return float(row.values[self._place])
+
+
 def check_ending(path: Path) -> None:
     """Raises before the work begins if the table could not be written.
 
@@ -62,7 +128,7 @@ def write_table(path: Path, columns: Sequence[Column], lines: Iterable[Line]) ->
 
     Args:
         path: `.csv`, `.jsonl` or `.parquet`.
-        columns: names and kinds, see `answers.Column`.
+        columns: names and kinds, see `Column`.
         lines: a value for each column, or None.
     """
     write = _WRITERS[path.suffix]
