@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcnkeras.feeders import Fed
-from fcnkeras.scoring.engines import Arrays
 from fcnkeras.scoring.reading import Reading, read_entry
-from fcnkeras.scoring.scorer import Scorer
 from fcnkeras.scoring.store import Content, Entry, FileRow, Scored, Store
+
+if TYPE_CHECKING:
+    from fcnkeras.scoring.engines import Arrays
+    from fcnkeras.scoring.scorer import Scorer
 
 _NOT_FINITE = "the model gives a number that is not finite"
 

@@ -254,7 +254,7 @@ class Store:
             last = found[-1][0]
             for _, path, *errors, width, height, values in found:
                 error = next((error for error in errors if error), None)
-                size = None if error or width is None else (width, height)
+                size = None if width is None else (width, height)
                 answer = None if error or values is None else tuple(json.loads(values))
                 if error or answer is not None:
                     yield Row(path, size, answer, error)

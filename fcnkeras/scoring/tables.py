@@ -7,7 +7,7 @@ import heapq
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def table_columns(results: Sequence[Column]) -> list[Column]:
 
 
 def table_lines(
-    rows: Iterable[Row], results: Sequence[Column], settings: dict[str, str]
+    rows: Iterable[Row], results: Sequence[Column], settings: Mapping[str, str]
 ) -> Iterator[Line]:
     """The rows as the table has them; what a picture lacks is None."""
     nothing = (None,) * len(results)
