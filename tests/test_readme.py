@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import fcnkeras
+from fcnkeras.models.small import SmallVGG
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
@@ -34,10 +37,12 @@ def test_example_runs(code, tmp_path, monkeypatch):
     picture = Path(__file__).parents[1] / "test_image.jpg"
     (tmp_path / "test_image.jpg").write_bytes(picture.read_bytes())
     write_collection(tmp_path)
+    if '"model.keras"' in code:
+        fcnkeras.to_fcn(SmallVGG(weights=None)).save("model.keras")
     # What cannot be downloaded here is built without weights; everything else is the README's.
     code = code.replace('weights="imagenet"', "weights=None").replace(
         "MobileNetV2()", "MobileNetV2(weights=None)"
     )
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert {"fcn", "fed", "data", "parts"} & set(names)
+    assert {"fcn", "fed", "data", "parts", "scores"} & set(names)

@@ -106,13 +106,13 @@ def _score(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], int]:
 
     console = make_console(stderr=quiet)
     scorer = _load(given)
+    summary = Summary(scorer.columns, given["by"], given["top"])
     note = f" ({scorer.engine_note})" if scorer.engine_note else ""
     console.print(
         f"{given['model']}: {scorer.feeder} {scorer.size}, engine {scorer.engine.name}{note}",
         markup=False,
         soft_wrap=True,
     )
-    summary = Summary(scorer.columns, given["by"], given["top"])
     start = time.perf_counter()
     with Store(state, scorer.settings) as store:
         total = store.set_list(_listed(given))

@@ -78,6 +78,8 @@ def _make(model: keras.Model, path: Path, size: Size) -> None:
     if backend != "tensorflow":
         raise EngineError(f"a model is converted on Keras' TensorFlow backend, this is {backend}")
     form = get_format(path, "openvino")
+    # In a list outputs are named by their number, in a dict by what they are.
+    model = keras.Model(model.input, list(model.outputs), name=model.name)
     try:
         form.write(model, path)
         run = form.open(path)

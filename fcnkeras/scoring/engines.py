@@ -106,6 +106,7 @@ class OpenVINOEngine:
 
     Args:
         path: the `.xml` file.
+        names: of the inputs, in the order in which batches have them.
         size: of the feeder, to know the usual shapes.
 
     Raises:
@@ -115,11 +116,10 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, path: Path, size: int | Shape) -> None:
+    def __init__(self, path: Path, names: Sequence[str], size: int | Shape) -> None:
         import openvino
 
         self._core = openvino.Core()
-        self._path = path
         self._network = self._core.read_model(str(path))
         small = path.with_suffix(".bin").stat().st_size <= _SMALL_MODEL
         self._usual = _usual_shapes(size) if small else frozenset()
@@ -127,6 +127,11 @@ class OpenVINOEngine:
         self._idle: dict[Shape | None, list[Any]] = {}
         self._requests = 0
         self._compile(None)
+        # The order of inputs and outputs is OpenVINO's own.
+        found = [self._compiled[None].input(name) for name in names]
+        self._dtypes = {n: t.element_type.to_dtype() for n, t in zip(names, found, strict=True)}
+        outputs = [output.any_name for output in self._compiled[None].outputs]
+        self._outputs = sorted(outputs, key=lambda name: int(name.rpartition("_")[2]))
 
     def batch(self, pixels: int) -> int:
         return 1
@@ -163,11 +168,10 @@ class OpenVINOEngine:
             self._compile(shape)
         idle = self._idle[shape]
         request = idle.pop() if idle else self._compiled[shape].create_infer_request()
-        tensors = self._compiled[None].inputs
         request.start_async(
             {
-                number: array.astype(tensor.element_type.to_dtype())
-                for number, (array, tensor) in enumerate(zip(inputs, tensors, strict=True))
+                name: array.astype(dtype)
+                for array, (name, dtype) in zip(inputs, self._dtypes.items(), strict=True)
             }
         )
         return shape, request
@@ -176,11 +180,7 @@ class OpenVINOEngine:
         if request is None:
             return tag, None
         request.wait()
-        names = sorted(
-            (output.any_name for output in self._compiled[shape].outputs),
-            key=lambda name: int(name.rpartition("_")[2]),
-        )
-        outputs = [np.array(request.get_tensor(name).data) for name in names]
+        outputs = [np.array(request.get_tensor(name).data) for name in self._outputs]
         self._idle[shape].append(request)
         return tag, outputs
 

@@ -165,14 +165,15 @@ class Scorer:
         key = hashlib.sha256(about.encode()).hexdigest()[:20]
         side = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         try:
+            names = [tensor.name for tensor in fed.inputs]
             make = partial(converted, fed, key, side, self._path)
             path = make()
             try:
-                return OpenVINOEngine(path, self.size), ""
+                return OpenVINOEngine(path, names, self.size), ""
             except RuntimeError:  # what is kept there was damaged
                 with contextlib.suppress(OSError):
                     shutil.rmtree(path.parent)
-                return OpenVINOEngine(make(), self.size), ""
+                return OpenVINOEngine(make(), names, self.size), ""
         except (EngineError, RuntimeError) as error:
             if name == "openvino":
                 raise EngineError(f"The engine openvino cannot be used: {error}") from error

@@ -309,3 +309,35 @@ def test_one_run_at_a_time(tmp_path):
         Store(path, Brightness.settings)
     with pytest.raises(StoreError, match="cannot be written"):
         Store(tmp_path / "none" / "t.state", Brightness.settings)
+
+
+@pytest.mark.slow
+def test_two_hundred_thousand_paths(tmp_path):
+    """Links to the same few pictures: memory stays flat, and time grows with the list."""
+    for number in range(5):
+        picture(tmp_path / f"{number}.png", number)
+    links = tmp_path / "links"
+    links.mkdir()
+    for number in range(200_000):
+        (links / f"{number:06}.png").symlink_to(tmp_path / f"{number % 5}.png")
+    code = (
+        "import sys, resource, time; from pathlib import Path; from brightness import *\n"
+        "count, folder = int(sys.argv[1]), Path(sys.argv[2])\n"
+        "paths = [folder / 'links' / f'{n:06}.png' for n in range(count)]\n"
+        "names = iter(paths); del paths; scorer = Brightness(); start = time.perf_counter()\n"
+        "progress, _ = run(names, folder / f'{count}.csv', scorer)\n"
+        "assert (progress.done, progress.computed) == (count, 5), progress\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "print(peak, time.perf_counter() - start)"
+    )
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{Path(brightness.__file__).parent}"}
+    figures = {}
+    for count in (20_000, 200_000):
+        command = [sys.executable, "-c", code, str(count), str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        figures[count] = [float(word) for word in done.stdout.split()]
+    (small, short), (large, long) = figures.values()
+    print(figures)
+    # The paths themselves, which this test keeps in a list, take about 40 MB.
+    assert large - small < 100
+    assert long < 15 * short

@@ -115,7 +115,7 @@ def test_pictures_of_all_kinds(pictures):
         assert found.score(image) == expected
     assert found.score(pixels) == expected
     assert found.score(pixels.astype("float32")) == expected
-    with pytest.raises(ValueError, match="Pixels are 0-255. Received: float64 from"):
+    with pytest.raises(ValueError, match=r"Pixels are 0-255\. Received: float64 from"):
         found.score(pixels / 255)
     with pytest.raises(ValueError, match=r"A picture is \(height, width, 3\)"):
         found.score(pixels[None])
@@ -174,11 +174,19 @@ def test_outputs_of_other_models(pictures):
 
 
 @needs_openvino
-@pytest.mark.parametrize("feeder", ["squash", "crop", "pad", "multicrop", "native"])
-@pytest.mark.parametrize("kind", ["classifier", "fcn", "tasks"])
+@pytest.mark.parametrize(
+    ("kind", "feeder"),
+    [
+        ("tasks", "pad"),
+        *(
+            pytest.param(kind, feeder, marks=pytest.mark.slow)
+            for kind in ("classifier", "fcn", "tasks")
+            for feeder in ("squash", "multicrop", "native", "pad")
+            if (kind, feeder) not in (("tasks", "pad"), ("classifier", "native"))
+        ),
+    ],
+)
 def test_engines_agree(pictures, tmp_path, feeder, kind):
-    if kind == "classifier" and feeder == "native":
-        pytest.skip("it takes one size")
     make = {
         "classifier": classifier,
         "fcn": lambda: to_fcn(classifier(), pooling="max"),
@@ -198,6 +206,7 @@ def test_engines_agree(pictures, tmp_path, feeder, kind):
                 assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_the_converted_model_is_kept_beside_the_file(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -254,7 +263,7 @@ def test_what_differs_is_not_taken(monkeypatch):
 def test_what_the_results_depend_on(tmp_path):
     model = classifier()
     base = Scorer(model, engine="keras").settings
-    assert Scorer(classifier(), engine="keras").settings == base
+    assert Scorer(model, engine="keras").settings == base
     others = [
         Scorer(strong(classifier(), seed=1), engine="keras"),
         Scorer(model, engine="keras", feeder="crop"),
@@ -286,7 +295,7 @@ def test_models_that_do_not_fit(tmp_path):
         Scorer(attributes(), names=["a"])
     with pytest.raises(ValueError, match="one vector for each picture"):
         Scorer(to_fcn(classifier(), pooling=None))
-    with pytest.raises(ValueError, match="needs a size of 32 at least. Received: 20"):
+    with pytest.raises(ValueError, match="needs a size of 32 at least"):
         Scorer(to_fcn(classifier()), size=20)
     with pytest.raises(ValueError, match="No such model file"):
         load_model(tmp_path / "none.keras")
@@ -297,7 +306,8 @@ def test_models_that_do_not_fit(tmp_path):
 def test_a_model_file_runs_no_code(tmp_path, ending):
     mark = tmp_path / "ran"
     picture = keras.Input((32, 32, 3))
-    x = layers.Lambda(lambda pixels: (open(mark, "w").close(), pixels)[1])(picture)  # noqa: SIM115, PTH123
+    code = eval(f"lambda pixels: (open({str(mark)!r}, 'w').close(), pixels)[1]")
+    x = layers.Lambda(code)(picture)
     model = keras.Model(picture, layers.GlobalAveragePooling2D()(x))
     mark.unlink()
     model.save(tmp_path / f"m.{ending}")
