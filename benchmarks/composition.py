@@ -11,7 +11,8 @@ the epoch; the test pictures are used once. Settings were chosen on validation p
 writes benchmarks/results/composition.csv (a row for every seed and encoding; the Spearman
 correlation of each score, the degrees by which hues miss, of pictures that are not black, the share
 of colours named right among twelve hues and black, the share of harmonies named right of six) and
-benchmarks/results/composition_summary.csv (mean and spread over the seeds). Interrupted, it goes on.
+benchmarks/results/composition_summary.csv (mean and spread over the seeds). Interrupted, it goes
+on.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fcnkeras.cli import sources
-from fcnkeras.cli.common import INCOMPLETE, import_keras, make_folder, one_sentence, quiet_stderr
+from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence, quiet_stderr
 
 if TYPE_CHECKING:
     from fcnkeras.scoring.runner import Progress
@@ -85,16 +84,13 @@ def score(
     Exit codes: 0 every picture was scored; 2 bad input; 3 some could not be; 130 interrupted.
     """
     given = dict(locals())
-    with one_sentence(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-        told, failed = _score(given, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(told, indent=2))
-    if failed:
-        typer.echo(f"{failed:,} picture(s) could not be scored; the rows say why.", err=True)
-        raise typer.Exit(INCOMPLETE)
+    with one_sentence(as_json=as_json, resumes=True):
+        told = _score(given, quiet=as_json)
+    missing = [f"{told['failed']:,} picture(s) could not be scored; the rows say why."]
+    finish(told, missing if told["failed"] else [], as_json=as_json)
 
 
-def _score(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], int]:
+def _score(given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     out: Path = given["out"]
     state = out.with_name(f"{out.name}.state")
     _check(given, state)
@@ -135,7 +131,7 @@ def _score(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], int]:
     if given["top"]:
         told["page"] = _page(out, summary, scorer, told)
     _print(console, summary, told)
-    return told, summary.failed
+    return told
 
 
 def _check(given: dict[str, Any], state: Path) -> None:
@@ -153,10 +149,7 @@ def _check(given: dict[str, Any], state: Path) -> None:
         raise ValueError(f"No such list of paths: {listed}")
     for source in given["pictures"] or ():
         matches(source)
-    try:
-        check_ending(out)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    check_ending(out)
     make_folder("--out", out.parent)
     if out.exists() and not state.exists():
         raise ValueError(

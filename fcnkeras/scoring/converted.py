@@ -15,6 +15,7 @@ from fcnkeras.export.check import (
     call_model,
     largest_difference,
     make_inputs,
+    output_names,
 )
 from fcnkeras.export.formats import get_format
 
@@ -82,7 +83,7 @@ def _make(model: keras.Model, path: Path, size: Size) -> None:
     model = keras.Model(model.input, list(model.outputs), name=model.name)
     try:
         form.write(model, path)
-        run = form.open(path)
+        run = form.open(path, output_names(model))
         arrays = make_inputs(model, size, batch=2)
         values, expected = run(arrays), call_model(model, arrays)
     except OSError as error:  # of the disk
