@@ -57,11 +57,11 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     from fcnkeras.batching import FedPictures
     from fcnkeras.console import make_console
     from fcnkeras.data.records import Collection
-    from fcnkeras.files import write_csv, write_json
+    from fcnkeras.files import write_json
     from fcnkeras.report import write_training_report
     from fcnkeras.tasks.heads import fed_task_model, feeding_of, schema_of
     from fcnkeras.tasks.sources import read_labels, split_labels
-    from fcnkeras.training.evaluation import evaluate_tasks, write_evaluation
+    from fcnkeras.training.evaluation import evaluate_tasks, write_evaluation, write_rejected
 
     model = load_source(given["model"], None, None, False)
     schema, trained = schema_of(model), feeding_of(model)
@@ -91,14 +91,11 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     figures = write_evaluation(out, evaluate_tasks(fed_task_model(model, feeder), data, schema))
     title = f"{schema.name}: {given['model']} on {labels}, {given['part']}"
     write_json(out / "result.json", {"title": title, "test": figures})
-    rows = [
-        {"part": given["part"], "file": str(each.path), "reason": each.reason}
-        for each in (*collection.rejected, *data.rejected)
-    ]
-    write_csv(out / "rejected.csv", rows, ("part", "file", "reason"))
+    rejected = [(given["part"], each) for each in (*collection.rejected, *data.rejected)]
+    write_rejected(out, rejected)
     console = make_console(stderr=quiet)
     console.print(figures_table(title, figures))
     missing = write_report(write_training_report, out, console)
-    if rows:
-        missing.append(f"{len(rows)} picture(s) could not be read: {out / 'rejected.csv'}")
+    if rejected:
+        missing.append(f"{len(rejected)} picture(s) could not be read: {out / 'rejected.csv'}")
     return figures, missing

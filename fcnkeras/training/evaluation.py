@@ -13,6 +13,7 @@ import numpy as np
 
 from fcnkeras.batching import FedPictures, picture_errors
 from fcnkeras.data.columns import Hue
+from fcnkeras.data.records import Rejected
 from fcnkeras.encoding import encode_target
 from fcnkeras.files import write_csv, write_json
 from fcnkeras.tasks.schema import Schema
@@ -106,6 +107,13 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> dict[str, dict[str
     columns = ["task", "file", "label", "answer", "error"]
     write_csv(folder / "errors.csv", worst_errors(evaluation), columns)
     return figures
+
+
+def write_rejected(folder: Path, rejected: Sequence[tuple[str, Rejected]]) -> int:
+    """Writes `rejected.csv`, the pictures that could not be read and their parts; counts them."""
+    rows = [{"part": part, "file": str(r.path), "reason": r.reason} for part, r in rejected]
+    write_csv(folder / "rejected.csv", rows, ("part", "file", "reason"))
+    return len(rows)
 
 
 def worst_errors(evaluation: Evaluation, count: int = WORST) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from fcnkeras.data.records import Collection, DataError
 from fcnkeras.data.sources import claim_folder
 from fcnkeras.encoding import encode_target
 from fcnkeras.feeders import get_feeder
-from fcnkeras.files import write_atomically, write_csv, write_json, write_text
+from fcnkeras.files import write_atomically, write_json, write_text
 from fcnkeras.models.classifier import build_classifier
 from fcnkeras.models.specs import get_spec
 from fcnkeras.tasks.classes import ClassTask
@@ -26,7 +26,12 @@ from fcnkeras.tasks.heads import compile_arguments, fed_task_model, split_model,
 from fcnkeras.tasks.losses import balanced_weights
 from fcnkeras.tasks.schema import Schema
 from fcnkeras.tasks.schemas import dump_schema
-from fcnkeras.training.evaluation import check_kinds, evaluate_tasks, write_evaluation
+from fcnkeras.training.evaluation import (
+    check_kinds,
+    evaluate_tasks,
+    write_evaluation,
+    write_rejected,
+)
 from fcnkeras.training.feature_cache import cached_features
 from fcnkeras.training.freezing import freeze_blocks, train_all
 from fcnkeras.training.lr_finder import LearningRates, find_learning_rate
@@ -134,27 +139,14 @@ def train_tasks(
         ValueError: settings that do not fit together, or training diverged.
         WeightsError: the weights cannot be had.
     """
-    for name in ("train", "val", "test"):
-        if not len(parts.get(name, ())):
-            raise DataError(f"there must be a picture in part {name}. Received: none")
-    schema = schema.fitted(parts["train"])
-    for part in ("val", "test"):
-        schema.fitted(parts[part])
-    out.mkdir(parents=True, exist_ok=True)
-    described = {"title": title, **asdict(settings), "schema": dump_schema(schema)}
-    results = [out / name for name in ("history.csv", "result.json")]
-    claim_folder(out, described, parts, begun=any(file.exists() for file in results))
-    write_text(out / "schema.yaml", described["schema"])
-    if results[1].exists():
-        return json.loads(results[1].read_text())
+    schema = _fitted(schema, parts)
+    _claim(out, schema, parts, settings, title)
+    if (out / "result.json").exists():
+        return json.loads((out / "result.json").read_text())
     keras.utils.set_random_seed(settings.seed)
     model = build_task_model(schema, settings)
     trainer = _Trainer(model, settings)
-    data = {
-        name: feed(part, schema, settings, train=name == "train") for name, part in parts.items()
-    }
-    for each in data.values():
-        check_kinds(each, schema)
+    data = _feed_all(parts, schema, settings)
     train, val = (trainer.batches(data[part], out / "features") for part in ("train", "val"))
     history = fit_stages(
         trainer.training,
@@ -167,12 +159,9 @@ def train_tasks(
         callbacks=lambda: callbacks(train),
         tell=tell,
     )
-    evaluation = evaluate_tasks(trainer.fed, data["test"], schema)
-    figures = write_evaluation(out, evaluation)
-    rejected = [(name, each) for name, part in parts.items() for each in part.rejected]
-    rejected += [(name, each) for name, each_data in data.items() for each in each_data.rejected]
-    rows = [{"part": name, "file": str(r.path), "reason": r.reason} for name, r in rejected]
-    write_csv(out / "rejected.csv", rows, ("part", "file", "reason"))
+    figures = write_evaluation(out, evaluate_tasks(trainer.fed, data["test"], schema))
+    read = [*parts.items(), *data.items()]
+    rejected = write_rejected(out, [(name, each) for name, part in read for each in part.rejected])
     train_all(model)
     write_atomically(out / "model.keras", model.save)
     best = settings.recipe.best(history)
@@ -185,7 +174,7 @@ def train_tasks(
         settings.recipe.monitor: best[settings.recipe.monitor],
         "parameters": model.count_params(),
         "training_seconds": sum(row["seconds"] for row in history),
-        "rejected": len(rows),
+        "rejected": rejected,
         "test": figures,
     }
     write_json(out / "result.json", result)
@@ -194,6 +183,28 @@ def train_tasks(
     for pictures in data.values():
         pictures.forget()
     return result
+
+
+def _fitted(schema: Schema, parts: Mapping[str, Collection]) -> Schema:
+    """The schema with the classes of "train", which every part must fit."""
+    for name in ("train", "val", "test"):
+        if not len(parts.get(name, ())):
+            raise DataError(f"there must be a picture in part {name}. Received: none")
+    schema = schema.fitted(parts["train"])
+    for part in ("val", "test"):
+        schema.fitted(parts[part])
+    return schema
+
+
+def _claim(
+    out: Path, schema: Schema, parts: Mapping[str, Collection], settings: Settings, title: str
+) -> None:
+    """Makes the folder that of this run; raises if it holds another one."""
+    out.mkdir(parents=True, exist_ok=True)
+    described = {"title": title, **asdict(settings), "schema": dump_schema(schema)}
+    begun = any((out / name).exists() for name in ("history.csv", "result.json"))
+    claim_folder(out, described, parts, begun=begun)
+    write_text(out / "schema.yaml", described["schema"])
 
 
 def build_task_model(schema: Schema, settings: Settings) -> keras.Model:
@@ -238,6 +249,18 @@ def feed(
         flip=train and settings.cache and settings.flip,  # else the model does that
         seed=settings.seed,
     )
+
+
+def _feed_all(
+    parts: Mapping[str, Collection], schema: Schema, settings: Settings
+) -> dict[str, FedPictures]:
+    """The pictures of every part, whose targets must be what the tasks predict."""
+    data = {
+        name: feed(part, schema, settings, train=name == "train") for name, part in parts.items()
+    }
+    for each in data.values():
+        check_kinds(each, schema)
+    return data
 
 
 def class_weights(part: Collection, task: ClassTask) -> np.ndarray:

@@ -180,12 +180,7 @@ def fit_stages(
     resumed = bool(history)
     for number, stage in enumerate(recipe.stages):
         begun = [row for row in history if row["stage"] == number]
-        stop = EarlyStopping(
-            recipe.monitor,
-            recipe.mode,
-            recipe.early_stopping or stage.epochs,
-            [row[recipe.monitor] for row in begun],
-        )
+        stop = _early_stopping(recipe, stage, begun)
         left = 0 if stop.is_over else stage.epochs - len(begun)
         if not left:
             continue
@@ -196,7 +191,6 @@ def fit_stages(
             resumed = False
         if history and not begun:
             best.restore(model)
-        train.start_at(len(history))
         log = keras.callbacks.CSVLogger(str(history_file), append=True)
         own = [
             Progress(tell, recipe.epochs, len(train), {"stage": number}),
@@ -208,26 +202,47 @@ def fit_stages(
             best,
             state,  # last, so that what the others wrote is at most one epoch ahead of it
         ]
-        with picture_errors(train, val), _closed(log):
-            model.fit(
-                train,
-                validation_data=val,
-                epochs=len(history) + left,
-                initial_epoch=len(history),
-                shuffle=False,  # `train` does that by its seed; Keras would by the process's
-                verbose=0,
-                callbacks=own,
-            )
+        with _closed(log):
+            _fit(model, train, val, range(len(history), len(history) + left), own)
         history = _read_history(history_file)
         _check_finite(history, stage)
     best.restore(model)
     return history
 
 
+def _fit(
+    model: keras.Model,
+    train: FedPictures,
+    val: FedPictures,
+    epochs: range,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Keras' own `fit` for these epochs, in the order of pictures that they always have."""
+    train.start_at(epochs.start)
+    with picture_errors(train, val):
+        model.fit(
+            train,
+            validation_data=val,
+            epochs=epochs.stop,
+            initial_epoch=epochs.start,
+            shuffle=False,  # `train` does that by its seed; Keras would by the process's
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+
+
 def jit_compile_mode() -> bool | str:
     """`jit_compile` for pictures of many shapes: XLA would compile anew for each, and is slow on a
     CPU; JAX needs it."""
     return "auto" if keras.backend.backend() == "jax" else False
+
+
+def _early_stopping(recipe: Recipe, stage: Stage, begun: Sequence[Row]) -> EarlyStopping:
+    """What ends the stage, which has gone through these epochs."""
+    patience = recipe.early_stopping or stage.epochs
+    return EarlyStopping(
+        recipe.monitor, recipe.mode, patience, [row[recipe.monitor] for row in begun]
+    )
 
 
 def _schedule(
