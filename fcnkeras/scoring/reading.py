@@ -98,7 +98,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int]:
 
 
 def _digest(stream: BinaryIO) -> bytes:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    digest = hashlib.sha256()
     while block := stream.read(_BLOCK):
         digest.update(block)
-    return digest.digest()
+    return digest.digest()[:_DIGEST_BYTES]
