@@ -1,0 +1,48 @@
+"""What `benchmarks/composition.py` trains and sums up."""
+
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import composition
+
+SCORES = ("variety_texture", "variety_shape", "variety_size", "variety_color", "contrast")
+SCORES += ("repetition",)
+TINY = composition.Settings(
+    pictures=16, held_out=8, size=32, epochs=1, rate=1e-2, batch=8, width=2, units=3
+)
+
+
+def read(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_tiny_study_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(composition, "ENCODINGS", ("embedding",))
+    composition.study(tmp_path / "runs", tmp_path, (0,), TINY)
+    rows = read(tmp_path / "composition.csv")
+    assert [(row["seed"], row["encoding"]) for row in rows] == [("0", "embedding")]
+    assert set(rows[0]) >= {*SCORES, "hue_degrees", "colour", "black", "harmony"}
+    assert all(0 <= float(row["hue_degrees"]) <= 180 for row in rows)
+    # The pictures of the figures chose nothing.
+    split = read(tmp_path / "runs" / "embedding_0" / "split.csv")
+    folders = {(row["part"], row["file"].split("/")[0]) for row in split}
+    assert folders == {("train", "train"), ("val", "train"), ("test", "test")}
+
+    monkeypatch.setattr(composition, "fit_stages", None)  # finished runs are read
+    composition.study(tmp_path / "runs", tmp_path, (0,), TINY)
+    assert read(tmp_path / "composition.csv") == rows
+
+
+def test_mean_and_spread_by_hand():
+    rows = [
+        {"seed": seed, "encoding": encoding, "harmony": value, "best_epoch": 1, "seconds": 2}
+        for encoding, values in (("vector", (0.2, 0.3, 0.4)), ("softmax", (0.5, 0.5, 0.5)))
+        for seed, value in enumerate(values)
+    ]
+    assert composition.summarise(rows) == [
+        {"encoding": "vector", "seeds": 3, "harmony": "0.300", "harmony_spread": "0.100"},
+        {"encoding": "softmax", "seeds": 3, "harmony": "0.500", "harmony_spread": "0.000"},
+    ]
