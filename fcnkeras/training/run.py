@@ -160,8 +160,9 @@ def train_tasks(
         tell=tell,
     )
     figures = write_evaluation(out, evaluate_tasks(trainer.fed, data["test"], schema))
-    read = [*parts.items(), *data.items()]
-    rejected = write_rejected(out, [(name, each) for name, part in read for each in part.rejected])
+    unreadable = [(name, each) for name, part in parts.items() for each in part.rejected]
+    unreadable += [(name, each) for name, fed in data.items() for each in fed.rejected]
+    rejected = write_rejected(out, unreadable)
     train_all(model)
     write_atomically(out / "model.keras", model.save)
     best = settings.recipe.best(history)
