@@ -87,7 +87,7 @@ def _pixels_to_a_cell(
     maps that these calls end grow with the picture."""
     wanted = {graph.calls[number].inputs[0] for number in ends}
     small, large = (
-        _map_sizes(graph, layout, (native[0] + more, native[1] + more), wanted)
+        map_sizes(graph, layout, (native[0] + more, native[1] + more), wanted)
         for more in (0, _FURTHER)
     )
     pixels = {}
@@ -103,7 +103,7 @@ def _pixels_to_a_cell(
     return pixels
 
 
-def _map_sizes(
+def map_sizes(
     graph: Graph, layout: Layout, size: tuple[int, int], wanted: set[Ref]
 ) -> dict[Ref, tuple[int, int]]:
     """The (rows, columns) of maps for a picture of this size; nothing is computed but shapes."""

@@ -1,0 +1,219 @@
+"""Multi-crop in one pass over the picture, against the exact way, which feeds every crop.
+
+How far are the answers from the exact ones, and how much faster do they come? MobileNetV2 with real
+weights, on real pictures. Answers are logits, before the softmax, of all crops together.
+
+Columns of shared_crops.csv: size (the short side); pooling (of `to_fcn`); collection (the name of
+the folder); pictures; way ("shared": `shared_crop_model`; "moved": every crop is fed, but from where
+the shared ones begin, at multiples of the stride: what is left to "shared" comes from the borders;
+"middle": the middle crop alone, for comparison); difference and largest_difference (over pictures,
+the mean and the largest of: root mean square over classes of the difference to the exact logits, by
+the standard deviation of these); same_top1 (share of pictures with the class of the exact way);
+same_top5 (mean share of the five first classes that are among the five first of the exact way).
+
+Columns of shared_crops_time.csv: engine ("keras", and "openvino" where it is installed); size;
+aspect; batch; crops; pixels (of all crops by those of the picture: the most that can be gained
+where every pixel costs the same); exact_seconds and shared_seconds (of a batch, without feeding, the
+two in turns, warm, medians); ratio (exact by shared). The pooling is "avg".
+
+    python benchmarks/shared_crops.py WEIGHTS.h5 PHOTOS PAINTINGS     # results/shared_crops*.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fcnkeras import MobileNetV2_fcn, feeders, load_img
+from fcnkeras.export import export_model, get_format
+from fcnkeras.files import write_csv
+from fcnkeras.models.fed import fed_model
+from fcnkeras.models.shared_crops import shared_crop_model
+
+SIZES = (224, 336)
+STRIDE = 32  # of MobileNetV2, in pixels
+ASPECTS = {"4:3": (4, 3), "16:9": (16, 9), "3:1": (3, 1)}
+PICTURES = (".jpg", ".jpeg", ".png")
+RESULTS = Path(__file__).parent / "results"
+
+
+def pictures_of(folder: Path, count: int) -> list[Path]:
+    """Pictures in a folder, at any depth, evenly picked."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise SystemExit(f"There is no picture ({', '.join(PICTURES)}) in {folder}")
+    picked = np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))
+    return [paths[i] for i in picked]
+
+
+def moved_crops(picture: np.ndarray, crops: int) -> np.ndarray:
+    """Crops (crops, side, side, 3) of a picture (height, width, 3) that begin at the multiples of
+    the stride which are nearest to where they should."""
+    side, past = min(picture.shape[:2]), max(picture.shape[:2]) - min(picture.shape[:2])
+    starts = [number * past / max(crops - 1, 1) for number in range(crops)]
+    first = [min(int(start / STRIDE + 0.5), past // STRIDE) * STRIDE for start in starts]
+    wide = picture.shape[1] > side
+    cut = [picture[:, at : at + side] if wide else picture[at : at + side] for at in first]
+    return np.stack(cut)
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """The model without its last layer, the softmax."""
+    return keras.Model(model.input, model.layers[-1].input, name=f"{model.name}_logits")
+
+
+def answers(fcn: keras.Model, paths: Sequence[Path], size: int) -> dict[str, np.ndarray]:
+    """The logits (pictures, classes) of every way."""
+    exact = logits_model(fed_model(fcn, "multicrop"))
+    shared = logits_model(shared_crop_model(fcn))
+    found: dict[str, list[np.ndarray]] = {way: [] for way in ("exact", "shared", "moved", "middle")}
+    for path in paths:
+        image = load_img(path)
+        crops = feeders.multi_crop(image, size).arrays
+        whole = feeders.native(image, size).arrays
+        fed = {
+            "exact": (exact, crops[None]),
+            "shared": (shared, whole),
+            "moved": (exact, moved_crops(whole[0], len(crops))[None]),
+            "middle": (exact, crops[None, len(crops) // 2, None]),
+        }
+        for way, (model, array) in fed.items():
+            result = model(array.astype("float32"), training=False)
+            found[way].append(keras.ops.convert_to_numpy(result)[0])
+    return {way: np.stack(each) for way, each in found.items()}
+
+
+def compare(found: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """How far logits (pictures, classes) are from the exact ones."""
+    differences = np.sqrt(np.mean((found - exact) ** 2, axis=1)) / exact.std(axis=1)
+    firsts = [np.argsort(-scores, axis=1)[:, :5] for scores in (found, exact)]
+    common = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(*firsts, strict=True)]
+    return {
+        "difference": float(f"{differences.mean():.2g}"),
+        "largest_difference": float(f"{differences.max():.2g}"),
+        "same_top1": round(float(np.mean(found.argmax(1) == exact.argmax(1))), 4),
+        "same_top5": round(float(np.mean(common)), 4),
+    }
+
+
+def measure_answers(
+    fcns: dict[str, keras.Model], folders: Sequence[Path], count: int
+) -> list[dict[str, Any]]:
+    rows = []
+    for folder in folders:
+        paths = pictures_of(folder, count)
+        for size in SIZES:
+            for pooling, fcn in fcns.items():
+                found = answers(fcn, paths, size)
+                about = {"size": size, "pooling": pooling, "collection": folder.name}
+                about["pictures"] = len(paths)
+                rows += [
+                    about | {"way": way} | compare(found[way], found["exact"])
+                    for way in ("shared", "moved", "middle")
+                ]
+    return rows
+
+
+def in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median seconds of each call, after one round."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def runner(model: keras.Model, engine: str, folder: Path) -> Callable[[np.ndarray], Any]:
+    """A function that answers a batch."""
+    if engine == "keras":
+        return model.predict_on_batch
+    path = folder / f"{model.name}.xml"
+    export_model(model, path, verify=False)
+    opened = get_format(path).open(path, ["output_0"])
+    return lambda array: opened({model.inputs[0].name: array})
+
+
+def measure_times(fcn: keras.Model, batch: int, repeats: int) -> list[dict[str, Any]]:
+    rng, rows = np.random.default_rng(0), []
+    models = {"exact": fed_model(fcn, "multicrop"), "shared": shared_crop_model(fcn)}
+    engines = ["keras"] + ["openvino"] * (importlib.util.find_spec("openvino") is not None)
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in engines:
+            runs = {way: runner(model, engine, Path(folder)) for way, model in models.items()}
+            for size in SIZES:
+                for aspect, (width, height) in ASPECTS.items():
+                    shapes = {
+                        way: feeders.fed_shape(feeder, 100 * width, 100 * height, size)
+                        for way, feeder in (("exact", "multicrop"), ("shared", "native"))
+                    }
+                    crops, *whole = shapes["exact"][0], *shapes["shared"][1:]
+                    fed = {"exact": (batch, *shapes["exact"], 3), "shared": (batch, *whole, 3)}
+                    arrays = {
+                        way: rng.uniform(0, 255, shape).astype("float32")
+                        for way, shape in fed.items()
+                    }
+                    calls = {way: lambda way=way: runs[way](arrays[way]) for way in runs}
+                    times = in_turns(calls, repeats)
+                    about = {"engine": engine, "size": size, "aspect": aspect, "batch": batch}
+                    pixels = crops * size * size / (whole[0] * whole[1])
+                    rows.append(
+                        about | {"crops": crops, "pixels": round(pixels, 2)} | report(times)
+                    )
+    return rows
+
+
+def report(times: dict[str, float]) -> dict[str, float]:
+    seconds = {f"{way}_seconds": float(f"{value:.3g}") for way, value in times.items()}
+    return seconds | {"ratio": round(times["exact"] / times["shared"], 2)}
+
+
+def show(rows: list[dict[str, Any]], path: Path) -> None:
+    table = Table(*rows[0], title=str(path))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=150).print(table)
+    write_csv(path, rows, list(rows[0]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path, help="ImageNet weights of MobileNetV2, with top")
+    parser.add_argument("folders", type=Path, nargs="*", help="folders of pictures")
+    parser.add_argument("--count", type=int, default=100, help="most pictures of a folder")
+    parser.add_argument("--batch", type=int, default=4, help="pictures at a time, when timing")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds of timing; 0: no timing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="a folder for the CSV files")
+    chosen = parser.parse_args(arguments)
+    if not chosen.weights.is_file():
+        print(f"Skipped: random weights say nothing here, and there is no file {chosen.weights}")
+        return 0
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    fcns = {
+        pooling: MobileNetV2_fcn(chosen.weights, pooling=pooling, include_preprocessing=True)
+        for pooling in ("avg", "max")
+    }
+    if chosen.folders:
+        rows = measure_answers(fcns, chosen.folders, chosen.count)
+        show(rows, chosen.out / "shared_crops.csv")
+    if chosen.repeats:
+        rows = measure_times(fcns["avg"], chosen.batch, chosen.repeats)
+        show(rows, chosen.out / "shared_crops_time.csv")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
