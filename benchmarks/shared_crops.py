@@ -4,17 +4,17 @@ How far are the answers from the exact ones, and how much faster do they come? M
 weights, on real pictures. Answers are logits, before the softmax, of all crops together.
 
 Columns of shared_crops.csv: size (the short side); pooling (of `to_fcn`); collection (the name of
-the folder); pictures; way ("shared": `shared_crop_model`; "moved": every crop is fed, but from where
-the shared ones begin, at multiples of the stride: what is left to "shared" comes from the borders;
-"middle": the middle crop alone, for comparison); difference and largest_difference (over pictures,
+the folder); pictures; way ("shared": `shared_crop_model`; "moved": every crop is fed, but from
+where the shared ones begin, at multiples of the stride: what is left to "shared" comes from the
+borders; "middle": the middle crop alone, for comparison); difference and largest_difference (over pictures,
 the mean and the largest of: root mean square over classes of the difference to the exact logits, by
 the standard deviation of these); same_top1 (share of pictures with the class of the exact way);
 same_top5 (mean share of the five first classes that are among the five first of the exact way).
 
 Columns of shared_crops_time.csv: engine ("keras", and "openvino" where it is installed); size;
 aspect; batch; crops; pixels (of all crops by those of the picture: the most that can be gained
-where every pixel costs the same); exact_seconds and shared_seconds (of a batch, without feeding, the
-two in turns, warm, medians); ratio (exact by shared). The pooling is "avg".
+where every pixel costs the same); exact_seconds and shared_seconds (of a batch, without feeding,
+the two in turns, warm, medians); ratio (exact by shared). The pooling is "avg".
 
     python benchmarks/shared_crops.py WEIGHTS.h5 PHOTOS PAINTINGS     # results/shared_crops*.csv
 """
@@ -69,27 +69,32 @@ def moved_crops(picture: np.ndarray, crops: int) -> np.ndarray:
     return np.stack(cut)
 
 
-def logits_model(model: keras.Model) -> keras.Model:
-    """The model without its last layer, the softmax."""
-    return keras.Model(model.input, model.layers[-1].input, name=f"{model.name}_logits")
+def logits_models(fcn: keras.Model) -> dict[str, keras.Model]:
+    """The models of both ways, up to the logits of all crops."""
+    ways = {"exact": (fed_model(fcn, "multicrop"), "pool_crops")}
+    ways["shared"] = shared_crop_model(fcn), "crops_pooled"
+    return {
+        way: keras.Model(model.input, model.get_layer(last).output, name=f"{model.name}_logits")
+        for way, (model, last) in ways.items()
+    }
 
 
 def answers(fcn: keras.Model, paths: Sequence[Path], size: int) -> dict[str, np.ndarray]:
     """The logits (pictures, classes) of every way."""
-    exact = logits_model(fed_model(fcn, "multicrop"))
-    shared = logits_model(shared_crop_model(fcn))
+    models = logits_models(fcn)
     found: dict[str, list[np.ndarray]] = {way: [] for way in ("exact", "shared", "moved", "middle")}
     for path in paths:
         image = load_img(path)
         crops = feeders.multi_crop(image, size).arrays
         whole = feeders.native(image, size).arrays
         fed = {
-            "exact": (exact, crops[None]),
-            "shared": (shared, whole),
-            "moved": (exact, moved_crops(whole[0], len(crops))[None]),
-            "middle": (exact, crops[None, len(crops) // 2, None]),
+            "exact": crops[None],
+            "shared": whole,
+            "moved": moved_crops(whole[0], len(crops))[None],
+            "middle": crops[None, len(crops) // 2, None],
         }
-        for way, (model, array) in fed.items():
+        for way, array in fed.items():
+            model = models["shared" if way == "shared" else "exact"]
             result = model(array.astype("float32"), training=False)
             found[way].append(keras.ops.convert_to_numpy(result)[0])
     return {way: np.stack(each) for way, each in found.items()}
@@ -148,37 +153,37 @@ def runner(model: keras.Model, engine: str, folder: Path) -> Callable[[np.ndarra
 
 
 def measure_times(fcn: keras.Model, batch: int, repeats: int) -> list[dict[str, Any]]:
-    rng, rows = np.random.default_rng(0), []
+    rows: list[dict[str, Any]] = []
     models = {"exact": fed_model(fcn, "multicrop"), "shared": shared_crop_model(fcn)}
     engines = ["keras"] + ["openvino"] * (importlib.util.find_spec("openvino") is not None)
     with tempfile.TemporaryDirectory() as folder:
         for engine in engines:
             runs = {way: runner(model, engine, Path(folder)) for way, model in models.items()}
-            for size in SIZES:
-                for aspect, (width, height) in ASPECTS.items():
-                    shapes = {
-                        way: feeders.fed_shape(feeder, 100 * width, 100 * height, size)
-                        for way, feeder in (("exact", "multicrop"), ("shared", "native"))
-                    }
-                    crops, *whole = shapes["exact"][0], *shapes["shared"][1:]
-                    fed = {"exact": (batch, *shapes["exact"], 3), "shared": (batch, *whole, 3)}
-                    arrays = {
-                        way: rng.uniform(0, 255, shape).astype("float32")
-                        for way, shape in fed.items()
-                    }
-                    calls = {way: lambda way=way: runs[way](arrays[way]) for way in runs}
-                    times = in_turns(calls, repeats)
-                    about = {"engine": engine, "size": size, "aspect": aspect, "batch": batch}
-                    pixels = crops * size * size / (whole[0] * whole[1])
-                    rows.append(
-                        about | {"crops": crops, "pixels": round(pixels, 2)} | report(times)
-                    )
+            rows += [
+                {"engine": engine, "size": size, "aspect": aspect, "batch": batch}
+                | time_aspect(runs, size, aspect, batch, repeats)
+                for size in SIZES
+                for aspect in ASPECTS
+            ]
     return rows
 
 
-def report(times: dict[str, float]) -> dict[str, float]:
+def time_aspect(
+    runs: dict[str, Callable[[np.ndarray], Any]], size: int, aspect: str, batch: int, repeats: int
+) -> dict[str, Any]:
+    width, height = (100 * side for side in ASPECTS[aspect])
+    shapes = {
+        way: (batch, *feeders.fed_shape(feeder, width, height, size), 3)
+        for way, feeder in (("exact", "multicrop"), ("shared", "native"))
+    }
+    shapes["shared"] = (batch, *shapes["shared"][2:])  # one array for a picture
+    rng = np.random.default_rng(0)
+    arrays = {way: rng.uniform(0, 255, shape).astype("float32") for way, shape in shapes.items()}
+    times = in_turns({way: lambda way=way: runs[way](arrays[way]) for way in runs}, repeats)
+    pixels = arrays["exact"].size / arrays["shared"].size
     seconds = {f"{way}_seconds": float(f"{value:.3g}") for way, value in times.items()}
-    return seconds | {"ratio": round(times["exact"] / times["shared"], 2)}
+    about = {"crops": shapes["exact"][1], "pixels": round(pixels, 2)}
+    return about | seconds | {"ratio": round(times["exact"] / times["shared"], 2)}
 
 
 def show(rows: list[dict[str, Any]], path: Path) -> None:

@@ -20,7 +20,7 @@ import keras
 
 import fcnkeras.augment
 import fcnkeras.convert.certificate
-import fcnkeras.crop_pooling
+import fcnkeras.crop_windows
 import fcnkeras.layers
 import fcnkeras.masking
 import fcnkeras.tasks.fit_metrics

@@ -26,7 +26,7 @@ FLOORS = {
     "fcnkeras.encoding": 0,
     "fcnkeras.buckets": 0,
     "fcnkeras.masking": 0,
-    "fcnkeras.crop_pooling": 0,
+    "fcnkeras.crop_windows": 0,
     "fcnkeras.layers": 0,
     "fcnkeras.convert": 0,
     "fcnkeras.export": 1,

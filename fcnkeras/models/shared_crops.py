@@ -1,9 +1,9 @@
-"""Multi-crop in one pass: the network runs over the whole picture once, and each crop is the part
-of its map that the crop's pixels lie in.
+"""Multi-crop that shares work: the network runs over the whole picture once, up to some map, and
+each crop goes on from the part of that map that its pixels lie in.
 
 The exact way, `fed_model(model, "multicrop")`, runs the network over every crop. The two are equal,
-to float rounding, for a network without padding and crops that begin at multiples of its stride.
-They differ
+to float rounding, for layers without padding and crops that begin at multiples of their stride.
+In the shared layers they differ
 
 - where layers pad: a crop that is fed alone ends in zeros, here it ends in the picture;
 - where a crop begins between two places of the map: here it begins at the nearer one, at most half
@@ -11,13 +11,14 @@ They differ
 - where the network pools its own map (the gates of squeeze-and-excitation): here over the picture;
 - where a layer with strides divides "same" padding by the size that it meets.
 
-How much: `benchmarks/shared_crops.py`.
+The fewer layers are shared, the closer it comes and the longer it takes. How much:
+`benchmarks/shared_crops.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ from keras import layers
 from fcnkeras.convert.ends import map_sizes
 from fcnkeras.convert.forms import Layout
 from fcnkeras.convert.graph import Call, ConversionError, Graph, Ref, run, trace
-from fcnkeras.crop_pooling import CropPooling2D
+from fcnkeras.crop_windows import CropWindows
 from fcnkeras.layers import CropsToBatch, NativeWindow, PoolCrops
 
 _MODES = {layers.GlobalMaxPooling2D: "max", layers.GlobalAveragePooling2D: "avg"}
@@ -34,13 +35,14 @@ _MODES = {layers.GlobalMaxPooling2D: "max", layers.GlobalAveragePooling2D: "avg"
 _FURTHER = 2**7 * 9 * 5
 
 
-def shared_crop_model(model: keras.Model) -> keras.Model:
+def shared_crop_model(model: keras.Model, until: str | None = None) -> keras.Model:
     """Rebuilds a model so that the crops of a picture share one pass over it.
 
     Args:
         model: a channels-last model that `to_fcn` returned, with pooling "max" or "avg", with skip
-            connections or several outputs too; or one of `fcnkeras.tasks.heads.task_model` with
-            the head "pooled" or "multi_level".
+            connections or several outputs too; or one of `fcnkeras.tasks.heads.task_model`.
+        until: the last layer that crops share; what comes behind runs for every crop. By default
+            the one before the pooling: everything is shared but what works on single vectors.
 
     Returns:
         A model that shares every layer and weight with `model`. It takes whole pictures as
@@ -50,47 +52,50 @@ def shared_crop_model(model: keras.Model) -> keras.Model:
         as its places, a task model averages their logits before the activation.
 
     Raises:
-        ValueError: the model does not pool its map, is channels first, or has another input beside
-            the pictures.
+        ValueError: the model does not pool its map, is channels first, has another input beside
+            the pictures, or no layer `until` before its pooling.
         ConversionError: the size of a map does not follow from that of the picture by a stride.
 
     Example:
         >>> model = to_fcn(keras.applications.MobileNetV2(), pooling="avg")
-        >>> shared = shared_crop_model(model)
+        >>> shared = shared_crop_model(model, until="block_12_add")
         >>> shared(feeders.native(picture, 224).arrays / 127.5 - 1).shape
         (1, 1000)
     """
     graph = trace(model)
     _check_pictures(model, graph)
     tasks = any(layer.name == "head" for layer in model.layers if isinstance(layer, keras.Model))
-    pools = _pools(graph, r"pooled_.+" if tasks else r"pooled(_\d+)?")
-    if not (tasks or any(isinstance(layer, NativeWindow) for layer in graph.layers())):
-        pools = []  # not made by `to_fcn`, so that the name means nothing
+    pools = _pools(graph, tasks)
     if not pools:
         raise ValueError(
-            f"Model '{model.name}' has no pooling that crops could share: make it with `to_fcn` "
-            "and pooling 'max' or 'avg', or with `task_model` and the head 'pooled' or "
-            "'multi_level'."
+            f"Model '{model.name}' has no pooling whose map crops could share: make it with "
+            "`to_fcn` and pooling 'max' or 'avg', or with `task_model`."
         )
-    rules = stride_rules(graph, {call.inputs[0] for call in pools})
+    shared, rest = _divided(model.name, graph, pools, until)
+    rules = stride_rules(shared, set(rest.inputs))
+    least = next((each.least for each in graph.layers() if isinstance(each, NativeWindow)), None)
     picture = keras.Input(graph.inputs[0].shape[1:], dtype=graph.inputs[0].dtype, name="picture")
-    crops: Any = None  # one of the vectors of crops, from which their number is read
+    maps = run(shared, [picture], lambda call, args, kwargs: call.layer(*args, **kwargs))
+    crops = [
+        CropWindows(*rules[ref], least, name=f"crops_{number}", dtype=ref.dtype)(
+            [maps[ref], picture]
+        )
+        for number, ref in enumerate(rest.inputs)
+    ]
+    as_batch = [
+        CropsToBatch(name=f"crops_to_batch_{number}", dtype=each.dtype)(each)
+        for number, each in enumerate(crops)
+    ]
 
     def call_layer(call: Call, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        nonlocal crops
-        name = call.layer.name
-        if call not in pools:
-            x = call.layer(*args, **kwargs)
-            return _join("avg", x, crops, name) if tasks and name.startswith("logits_") else x
-        mode = _mode(call)
-        pool = CropPooling2D(
-            mode, *rules[call.inputs[0]], name=f"crop_{name}", dtype=call.outputs[0].dtype
-        )
-        crops = pool([args[0], picture])
-        x = CropsToBatch(name=f"crops_to_batch_{name}", dtype=crops.dtype)(crops)
-        return x if tasks else _join(mode, x, crops, name)
+        x, name, mode = call.layer(*args, **kwargs), call.layer.name, None
+        if tasks:
+            mode = "avg" if name.startswith("logits_") else None
+        elif call in pools:
+            mode = _MODES[type(call.layer)]
+        return x if mode is None else _join(mode, x, crops[0], name)
 
-    values = run(graph, [picture], call_layer)
+    values = run(rest, as_batch, call_layer)
     outputs = keras.tree.pack_sequence_as(graph.structure, [values[ref] for ref in graph.outputs])
     return keras.Model(picture, outputs, name=f"{model.name}_shared_crops")
 
@@ -152,24 +157,49 @@ def _check_pictures(model: keras.Model, graph: Graph) -> None:
         raise ValueError(
             f"A model with one input, the pictures, is needed. Model '{model.name}' takes {given}"
         )
-    if given[0][-1] is None or _channels_first(graph.layers()):
+    formats = {getattr(layer, "data_format", None) for layer in graph.layers()}
+    if given[0][-1] is None or "channels_first" in formats:
         raise ValueError(
             f"A channels-last model is needed, as feeders give pictures. Model '{model.name}' "
             f"takes {given[0]}"
         )
 
 
-def _channels_first(all_layers: Iterable[Any]) -> bool:
-    return any(getattr(layer, "data_format", None) == "channels_first" for layer in all_layers)
+def _pools(graph: Graph, tasks: bool) -> list[Call]:
+    """The calls that pool the last maps, by the names that `to_fcn` and `task_model` give them."""
+    if tasks:
+        return [call for call in graph.calls if call.layer.name.startswith("pooled_")]
+    if not any(isinstance(layer, NativeWindow) for layer in graph.layers()):
+        return []  # not made by `to_fcn`, so that the names mean nothing
+    return [
+        call
+        for call in graph.calls
+        if re.fullmatch(r"pooled(_\d+)?", call.layer.name) and type(call.layer) in _MODES
+    ]
 
 
-def _pools(graph: Graph, names: str) -> list[Call]:
-    return [call for call in graph.calls if re.fullmatch(names, call.layer.name) and _mode(call)]
-
-
-def _mode(call: Call) -> str | None:
-    """ "max" or "avg" if a call is a global pooling of Keras' own, else None."""
-    return _MODES.get(type(call.layer))
+def _divided(
+    name: str, graph: Graph, pools: Sequence[Call], until: str | None
+) -> tuple[Graph, Graph]:
+    """The calls that crops share, and the rest, whose inputs are the maps between the two."""
+    shared = graph.before({call.inputs[0] for call in pools})
+    if until is not None:
+        found = [call for call in shared.calls if call.layer.name == until]
+        if not found:
+            raise ValueError(
+                f"`until` must name a layer before the pooling. Model '{name}' has no {until!r}"
+            )
+        shared = graph.before(set(found[-1].outputs))
+    own = {id(call) for call in shared.calls}
+    rest = [call for call in graph.calls if id(call) not in own]
+    made = {ref for call in rest for ref in call.outputs}
+    cut = dict.fromkeys(ref for call in rest for ref in call.inputs if ref not in made)
+    if flat := [ref for ref in cut if len(ref.shape) != 4]:
+        raise ValueError(
+            f"`until` must name a layer behind which only maps are needed. Behind {until!r} "
+            f"'{_maker(graph, flat[0])}' is, of shape {flat[0].shape}"
+        )
+    return shared, Graph(list(cut), graph.outputs, rest)
 
 
 def _join(mode: str, scores: Any, crops: Any, name: str) -> Any:
@@ -177,10 +207,13 @@ def _join(mode: str, scores: Any, crops: Any, name: str) -> Any:
     return pool([scores, crops])
 
 
-def _no_rule(graph: Graph, ref: Ref) -> ConversionError:
+def _maker(graph: Graph, ref: Ref) -> str:
     call = graph.producer(ref)
-    layer = "the input" if call is None else f"layer '{call.layer.name}'"
+    return "picture" if call is None else call.layer.name
+
+
+def _no_rule(graph: Graph, ref: Ref) -> ConversionError:
     return ConversionError(
-        f"Crops cannot share the map of {layer}, whose size does not follow from the picture's by "
-        "a whole stride: feed crops one by one (the feeder 'multicrop')."
+        f"Crops cannot share the map of layer '{_maker(graph, ref)}', whose size does not follow "
+        "from the picture's by a whole stride: feed crops one by one (the feeder 'multicrop')."
     )

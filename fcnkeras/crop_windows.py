@@ -1,4 +1,4 @@
-"""The layer of shared crops: a map of the whole picture, pooled over the places of each crop.
+"""The layer of shared crops: cuts each crop's part out of a map of the whole picture.
 
 What puts it into a network, and where the result differs from crops that are fed one by one:
 `fcnkeras.models.shared_crops`.
@@ -13,8 +13,8 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable("fcnkeras")
-class CropPooling2D(keras.layers.Layer):
-    """Pools a map over the places that each crop of the picture has.
+class CropWindows(keras.layers.Layer):
+    """Cuts each crop's places out of a map of the whole picture.
 
     The crops are those of `fcnkeras.feeders.multi_crop`: squares of the picture's short side,
     evenly spread along the long side, one for a square picture, else three, or as many as leave no
@@ -22,67 +22,71 @@ class CropPooling2D(keras.layers.Layer):
     its first pixel.
 
     Args:
-        mode: "max" or "avg".
         stride: (rows, columns) of pixels from one place of the map to the next.
         extra: (rows, columns) of pixels: of a side of so many pixels the map has
             (pixels + extra) // stride places.
+        least: (height, width) in pixels of the smallest crop that the network takes, or None.
 
     Inputs: a list of the map (batch, rows, columns, channels) and the picture (batch, height,
         width, channels), which is read for its size only.
-    Output shape: (batch, crops, channels), from left to right or from top to bottom.
+    Output shape: (batch, crops, rows of a crop, columns of a crop, channels), crops from left to
+        right or from top to bottom.
 
     Raises:
-        ValueError: a crop is too small for one place of the map (wherever the picture's size is
-            known to the backend).
+        ValueError: the crops are smaller than `least` (wherever the picture's size is known to the
+            backend; inside a compiled function with free sizes the next layers fail in its place).
     """
 
     def __init__(
-        self, mode: str, stride: tuple[int, int], extra: tuple[int, int] = (0, 0), **kwargs: Any
+        self,
+        stride: tuple[int, int],
+        extra: tuple[int, int] = (0, 0),
+        least: tuple[int, int] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if mode not in ("max", "avg"):
-            raise ValueError(f"`mode` must be 'max' or 'avg'. Received: {mode!r}")
-        self.mode = mode
         self.stride = (int(stride[0]), int(stride[1]))
         self.extra = (int(extra[0]), int(extra[1]))
+        self.least = None if least is None else (int(least[0]), int(least[1]))
 
     def call(self, inputs: Any) -> Any:
         values, picture = inputs
         (rows, columns), (height, width) = ops.shape(values)[1:3], ops.shape(picture)[1:3]
-        down = self._places(0, rows, height, width)
-        right = self._places(1, columns, width, height)
-        places = down[:, :, None] * columns + right[:, None, :]
-        places = ops.reshape(places, (ops.shape(down)[0], -1))
+        self._check(_smaller(height, width))
+        down = self._places(0, rows, height, width)[:, :, None]
+        right = self._places(1, columns, width, height)[:, None, :]
         flat = ops.reshape(values, (ops.shape(values)[0], rows * columns, values.shape[-1]))
-        windows = ops.take(flat, places, axis=1)  # (batch, crops, places, channels)
-        return ops.max(windows, axis=2) if self.mode == "max" else ops.mean(windows, axis=2)
+        return ops.take(flat, down * columns + right, axis=1)
+
+    def _check(self, side: Any) -> None:
+        if self.least is not None and isinstance(side, int) and side < max(self.least):
+            raise ValueError(
+                f"Crops are squares of a picture's short side, which must be at least "
+                f"{max(self.least)} pixels, as the network's native window is {self.least[0]}x"
+                f"{self.least[1]} (height x width). Received: {side}"
+            )
 
     def _places(self, axis: int, places: Any, side: Any, other: Any) -> Any:
         """The map's rows, or columns, that are each crop's: int32 (crops, places of one)."""
-        stride, extra = self.stride[axis], self.extra[axis]
-        short = _smaller(side, other)
-        count = (short + extra) // stride
-        if isinstance(count, int) and count < 1:
-            raise ValueError(
-                f"Crops must be at least {stride - extra} pixels long "
-                f"({('down', 'across')[axis]}), one place of the map. Received: {short}"
-            )
+        stride, short = self.stride[axis], _smaller(side, other)
+        count = (short + self.extra[axis]) // stride
         crops = _crops(short, _larger(side, other))
         gaps = _larger(crops - 1, 1)
-        # The nearest multiple of the stride to number / gaps of what sticks out, in whole numbers.
+        # The multiple of the stride nearest to number / gaps of what sticks out, in whole numbers.
         past = 2 * ops.arange(crops, dtype="int32") * (side - short)
-        first = (past + gaps * stride) // (2 * gaps * stride)
-        first = ops.minimum(first, places - count)
+        first = ops.minimum((past + gaps * stride) // (2 * gaps * stride), places - count)
         return first[:, None] + ops.arange(count, dtype="int32")[None]
 
     def compute_output_shape(self, input_shape: list) -> tuple:
         values, (_, height, width, _) = input_shape
-        known = height is not None and width is not None
-        crops = _crops(min(height, width), max(height, width)) if known else None
-        return (values[0], crops, values[-1])
+        if height is None or width is None:
+            return (values[0], None, None, None, values[-1])
+        short = min(height, width)
+        sides = ((short + e) // s for s, e in zip(self.stride, self.extra, strict=True))
+        return (values[0], _crops(short, max(height, width)), *sides, values[-1])
 
     def get_config(self) -> dict[str, Any]:
-        own = {"mode": self.mode, "stride": self.stride, "extra": self.extra}
+        own = {"stride": self.stride, "extra": self.extra, "least": self.least}
         return {**super().get_config(), **own}
 
 
