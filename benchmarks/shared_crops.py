@@ -4,17 +4,20 @@ How far are the answers from the exact ones, and how much faster do they come? M
 weights, on real pictures. Answers are logits, before the softmax, of all crops together.
 
 Columns of shared_crops.csv: size (the short side); pooling (of `to_fcn`); collection (the name of
-the folder); pictures; way ("shared": `shared_crop_model`; "moved": every crop is fed, but from
-where the shared ones begin, at multiples of the stride: what is left to "shared" comes from the
-borders; "middle": the middle crop alone, for comparison); difference and largest_difference (over pictures,
-the mean and the largest of: root mean square over classes of the difference to the exact logits, by
-the standard deviation of these); same_top1 (share of pictures with the class of the exact way);
-same_top5 (mean share of the five first classes that are among the five first of the exact way).
+the folder); pictures; way; difference and largest_difference (over pictures, the mean and the
+largest of: root mean square over classes of the difference to the exact logits, by the standard
+deviation of these); same_top1 (share of pictures with the class of the exact way); same_top5 (mean
+share of the five first classes that are among the five first of the exact way).
+
+Ways: "shared" (`shared_crop_model`, everything shared) and "until LAYER"; and for comparison, fed
+crop by crop: "moved 32" and "moved 1" (cut from the very picture that "shared" takes, beginning at
+the nearest multiple of so many pixels: what a small step alone does), and "middle" (the middle crop
+only).
 
 Columns of shared_crops_time.csv: engine ("keras", and "openvino" where it is installed); size;
-aspect; batch; crops; pixels (of all crops by those of the picture: the most that can be gained
-where every pixel costs the same); exact_seconds and shared_seconds (of a batch, without feeding,
-the two in turns, warm, medians); ratio (exact by shared). The pooling is "avg".
+aspect; batch; crops; pixels (of all crops by those of the picture: what is saved where every pixel
+costs the same); way; exact_seconds and seconds (of a batch, without feeding, all ways in turns,
+warm, medians); ratio (exact by this way). The pooling is "avg".
 
     python benchmarks/shared_crops.py WEIGHTS.h5 PHOTOS PAINTINGS     # results/shared_crops*.csv
 """
@@ -22,6 +25,7 @@ the two in turns, warm, medians); ratio (exact by shared). The pooling is "avg".
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import statistics
 import sys
@@ -43,7 +47,8 @@ from fcnkeras.models.fed import fed_model
 from fcnkeras.models.shared_crops import shared_crop_model
 
 SIZES = (224, 336)
-STRIDE = 32  # of MobileNetV2, in pixels
+UNTIL = (None, "block_12_add", "block_5_add")  # maps of stride 32, 16 and 8
+STEPS = (32, 1)
 ASPECTS = {"4:3": (4, 3), "16:9": (16, 9), "3:1": (3, 1)}
 PICTURES = (".jpg", ".jpeg", ".png")
 RESULTS = Path(__file__).parent / "results"
@@ -58,45 +63,51 @@ def pictures_of(folder: Path, count: int) -> list[Path]:
     return [paths[i] for i in picked]
 
 
-def moved_crops(picture: np.ndarray, crops: int) -> np.ndarray:
+def moved_crops(picture: np.ndarray, crops: int, step: int) -> np.ndarray:
     """Crops (crops, side, side, 3) of a picture (height, width, 3) that begin at the multiples of
-    the stride which are nearest to where they should."""
+    `step` which are nearest to where they should."""
     side, past = min(picture.shape[:2]), max(picture.shape[:2]) - min(picture.shape[:2])
     starts = [number * past / max(crops - 1, 1) for number in range(crops)]
-    first = [min(int(start / STRIDE + 0.5), past // STRIDE) * STRIDE for start in starts]
+    first = [min(int(start / step + 0.5), past // step) * step for start in starts]
     wide = picture.shape[1] > side
     cut = [picture[:, at : at + side] if wide else picture[at : at + side] for at in first]
     return np.stack(cut)
 
 
-def logits_models(fcn: keras.Model) -> dict[str, keras.Model]:
-    """The models of both ways, up to the logits of all crops."""
-    ways = {"exact": (fed_model(fcn, "multicrop"), "pool_crops")}
-    ways["shared"] = shared_crop_model(fcn), "crops_pooled"
-    return {
-        way: keras.Model(model.input, model.get_layer(last).output, name=f"{model.name}_logits")
-        for way, (model, last) in ways.items()
+def models_of(fcn: keras.Model) -> dict[str, keras.Model]:
+    """The exact model and those that share, by their way."""
+    shared = {
+        "shared" if until is None else f"until {until}": shared_crop_model(fcn, until)
+        for until in UNTIL
     }
+    return {"exact": fed_model(fcn, "multicrop")} | shared
+
+
+def logits(model: keras.Model, array: np.ndarray) -> np.ndarray:
+    """What a model says, (pictures, classes). Not compiled: every picture is of another shape."""
+    return keras.ops.convert_to_numpy(model(array.astype("float32"), training=False))
 
 
 def answers(fcn: keras.Model, paths: Sequence[Path], size: int) -> dict[str, np.ndarray]:
     """The logits (pictures, classes) of every way."""
-    models = logits_models(fcn)
-    found: dict[str, list[np.ndarray]] = {way: [] for way in ("exact", "shared", "moved", "middle")}
+    models = {
+        way: keras.Model(
+            model.input,
+            model.get_layer("pool_crops" if way == "exact" else "crops_pooled").output,
+        )
+        for way, model in models_of(fcn).items()
+    }
+    found: dict[str, list[np.ndarray]] = {}
     for path in paths:
         image = load_img(path)
         crops = feeders.multi_crop(image, size).arrays
         whole = feeders.native(image, size).arrays
-        fed = {
-            "exact": crops[None],
-            "shared": whole,
-            "moved": moved_crops(whole[0], len(crops))[None],
-            "middle": crops[None, len(crops) // 2, None],
-        }
-        for way, array in fed.items():
-            model = models["shared" if way == "shared" else "exact"]
-            result = model(array.astype("float32"), training=False)
-            found[way].append(keras.ops.convert_to_numpy(result)[0])
+        said = {way: logits(models[way], whole) for way in models if way != "exact"}
+        fed = {f"moved {step}": moved_crops(whole[0], len(crops), step) for step in STEPS}
+        fed |= {"middle": crops[len(crops) // 2, None], "exact": crops}
+        said |= {way: logits(models["exact"], array[None]) for way, array in fed.items()}
+        for way, scores in said.items():
+            found.setdefault(way, []).append(scores[0])
     return {way: np.stack(each) for way, each in found.items()}
 
 
@@ -124,10 +135,8 @@ def measure_answers(
                 found = answers(fcn, paths, size)
                 about = {"size": size, "pooling": pooling, "collection": folder.name}
                 about["pictures"] = len(paths)
-                rows += [
-                    about | {"way": way} | compare(found[way], found["exact"])
-                    for way in ("shared", "moved", "middle")
-                ]
+                exact = found.pop("exact")
+                rows += [about | {"way": way} | compare(found[way], exact) for way in found]
     return rows
 
 
@@ -142,11 +151,10 @@ def in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, flo
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
-def runner(model: keras.Model, engine: str, folder: Path) -> Callable[[np.ndarray], Any]:
+def runner(model: keras.Model, engine: str, path: Path) -> Callable[[np.ndarray], Any]:
     """A function that answers a batch."""
     if engine == "keras":
         return model.predict_on_batch
-    path = folder / f"{model.name}.xml"
     export_model(model, path, verify=False)
     opened = get_format(path).open(path, ["output_0"])
     return lambda array: opened({model.inputs[0].name: array})
@@ -154,36 +162,41 @@ def runner(model: keras.Model, engine: str, folder: Path) -> Callable[[np.ndarra
 
 def measure_times(fcn: keras.Model, batch: int, repeats: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    models = {"exact": fed_model(fcn, "multicrop"), "shared": shared_crop_model(fcn)}
     engines = ["keras"] + ["openvino"] * (importlib.util.find_spec("openvino") is not None)
     with tempfile.TemporaryDirectory() as folder:
         for engine in engines:
-            runs = {way: runner(model, engine, Path(folder)) for way, model in models.items()}
-            rows += [
-                {"engine": engine, "size": size, "aspect": aspect, "batch": batch}
-                | time_aspect(runs, size, aspect, batch, repeats)
-                for size in SIZES
-                for aspect in ASPECTS
-            ]
+            runs = {}
+            for number, (way, model) in enumerate(models_of(fcn).items()):
+                runs[way] = runner(model, engine, Path(folder) / f"{number}.xml")
+            for size in SIZES:
+                for aspect in ASPECTS:
+                    about = {"engine": engine, "size": size, "aspect": aspect, "batch": batch}
+                    found = time_aspect(runs, size, aspect, batch, repeats)
+                    rows += [about | row for row in found]
     return rows
 
 
 def time_aspect(
     runs: dict[str, Callable[[np.ndarray], Any]], size: int, aspect: str, batch: int, repeats: int
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
+    """A row for every way but the exact one."""
     width, height = (100 * side for side in ASPECTS[aspect])
-    shapes = {
-        way: (batch, *feeders.fed_shape(feeder, width, height, size), 3)
-        for way, feeder in (("exact", "multicrop"), ("shared", "native"))
-    }
-    shapes["shared"] = (batch, *shapes["shared"][2:])  # one array for a picture
+    crops = feeders.fed_shape("multicrop", width, height, size)
+    whole = feeders.fed_shape("native", width, height, size)[1:]
     rng = np.random.default_rng(0)
-    arrays = {way: rng.uniform(0, 255, shape).astype("float32") for way, shape in shapes.items()}
-    times = in_turns({way: lambda way=way: runs[way](arrays[way]) for way in runs}, repeats)
-    pixels = arrays["exact"].size / arrays["shared"].size
-    seconds = {f"{way}_seconds": float(f"{value:.3g}") for way, value in times.items()}
-    about = {"crops": shapes["exact"][1], "pixels": round(pixels, 2)}
-    return about | seconds | {"ratio": round(times["exact"] / times["shared"], 2)}
+    picture = rng.uniform(0, 255, (batch, *whole, 3)).astype("float32")
+    cut = rng.uniform(0, 255, (batch, *crops, 3)).astype("float32")
+    calls = {way: functools.partial(run, picture) for way, run in runs.items()}
+    calls["exact"] = functools.partial(runs["exact"], cut)
+    times = in_turns(calls, repeats)
+    exact = times.pop("exact")
+    about = {"crops": crops[0], "pixels": round(cut.size / picture.size, 2)}
+    return [
+        about
+        | {"way": way, "exact_seconds": float(f"{exact:.3g}"), "seconds": float(f"{seconds:.3g}")}
+        | {"ratio": round(exact / seconds, 2)}
+        for way, seconds in times.items()
+    ]
 
 
 def show(rows: list[dict[str, Any]], path: Path) -> None:
