@@ -53,8 +53,9 @@ class CropWindows(keras.layers.Layer):
         values, picture = inputs
         (rows, columns), (height, width) = ops.shape(values)[1:3], ops.shape(picture)[1:3]
         self._check(_smaller(height, width))
-        down = self._places(0, rows, height, width)[:, :, None]
-        right = self._places(1, columns, width, height)[:, None, :]
+        # Not with None as an index, which LiteRT cannot read.
+        down = ops.expand_dims(self._places(0, rows, height, width), 2)
+        right = ops.expand_dims(self._places(1, columns, width, height), 1)
         flat = ops.reshape(values, (ops.shape(values)[0], rows * columns, values.shape[-1]))
         return ops.take(flat, down * columns + right, axis=1)
 
@@ -75,7 +76,7 @@ class CropWindows(keras.layers.Layer):
         # The multiple of the stride nearest to number / gaps of what sticks out, in whole numbers.
         past = 2 * ops.arange(crops, dtype="int32") * (side - short)
         first = ops.minimum((past + gaps * stride) // (2 * gaps * stride), places - count)
-        return first[:, None] + ops.arange(count, dtype="int32")[None]
+        return ops.expand_dims(first, 1) + ops.arange(count, dtype="int32")
 
     def compute_output_shape(self, input_shape: list) -> tuple:
         values, (_, height, width, _) = input_shape

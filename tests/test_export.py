@@ -19,6 +19,7 @@ from fcnkeras import ExportError, add_skip_connection, export_model, to_fcn
 from fcnkeras.export import FORMATS, check, get_format, has_free_size
 from fcnkeras.layers import LocalResponseNormalization
 from fcnkeras.models.fed import fed_model
+from fcnkeras.models.shared_crops import shared_crop_model
 
 # TensorFlow's own reading of flatbuffers and of arrays, under NumPy 2.
 pytestmark = [
@@ -68,6 +69,7 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
     "alexnet": lambda: to_fcn(networks.build(alexnet_in_miniature)),
     "masked": lambda: fed_model(network("flatten"), "pad"),
     "crops": lambda: fed_model(network("flatten"), "multicrop"),
+    "shared": lambda: shared_crop_model(network("average"), until="norm"),
     "outputs": lambda: to_fcn(networks.build(networks.several_outputs)),
     "map": lambda: to_fcn(networks.build(networks.flatten_valid), pooling=None),
 }

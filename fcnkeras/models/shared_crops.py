@@ -9,7 +9,8 @@ In the shared layers they differ
 - where a crop begins between two places of the map: here it begins at the nearer one, at most half
   a stride away;
 - where the network pools its own map (the gates of squeeze-and-excitation): here over the picture;
-- where a layer with strides divides "same" padding by the size that it meets.
+- where a layer looks at the size that it meets: "same" padding before strides, and the grid of a
+  skip connection.
 
 The fewer layers are shared, the closer it comes and the longer it takes. How much:
 `benchmarks/shared_crops.py`.
@@ -140,7 +141,8 @@ def stride_rules(
             middle = (low + high) // 2
             low, high = (middle, high) if places(middle) == places(0) else (low, middle)
         extra = stride * (places(0) + 1) - side - high
-        if any((side + m + extra) // stride != places(m) for m in sorted(known)):
+        # A map that was enlarged again grows in steps, which a few more sizes show.
+        if any((side + m + extra) // stride != places(m) for m in {*known, *range(1, 5)}):
             raise _no_rule(graph, ref)
         return stride, extra
 
