@@ -1,10 +1,13 @@
 """What computes a model's answers: Keras on any backend, or OpenVINO on a processor.
 
-An engine answers a stream of batches in its order, so that decoding goes on while it computes.
+An engine answers a stream of batches in its order, so that decoding goes on while it computes. It
+can be pickled, with the model.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +17,7 @@ import keras
 import numpy as np
 
 from fcnkeras.export.check import input_structure
+from fcnkeras.saved import load_saved
 
 Arrays = list[np.ndarray]
 Shape = tuple[int, int]
@@ -58,8 +62,21 @@ class KerasEngine:
     name = "keras"
 
     def __init__(self, model: keras.Model) -> None:
+        self._model = model
         self._dtypes = [tensor.dtype for tensor in model.inputs]
         self._function = _compiled(model)
+
+    def __getstate__(self) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            self._model.save(path)
+            return path.read_bytes()
+
+    def __setstate__(self, saved: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            path.write_bytes(saved)
+            self.__init__(load_saved(path))  # type: ignore[misc]
 
     def batch(self, pixels: int) -> int:
         return max(1, min(_BATCH, _BATCH_PIXELS // pixels))
@@ -112,6 +129,8 @@ class OpenVINOEngine:
     Raises:
         ImportError: OpenVINO is not installed.
         RuntimeError: it cannot read the file.
+
+    It takes no more threads than `OMP_NUM_THREADS` says, as others do, if that is set.
     """
 
     name = "openvino"
@@ -120,6 +139,7 @@ class OpenVINOEngine:
         import openvino
 
         self._core = openvino.Core()
+        self._size = size
         self._network = self._core.read_model(str(path))
         small = path.with_suffix(".bin").stat().st_size <= _SMALL_MODEL
         self._usual = _usual_shapes(size) if small else frozenset()
@@ -132,6 +152,23 @@ class OpenVINOEngine:
         self._dtypes = {n: t.element_type.to_dtype() for n, t in zip(names, found, strict=True)}
         outputs = [output.any_name for output in self._compiled[None].outputs]
         self._outputs = sorted(outputs, key=lambda name: int(name.rpartition("_")[2]))
+
+    def __getstate__(self) -> tuple[bytes, bytes, list[str], int | Shape]:
+        import openvino
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.xml")
+            openvino.save_model(self._network, path, compress_to_fp16=False)
+            weights = path.with_suffix(".bin").read_bytes()
+            return path.read_bytes(), weights, list(self._dtypes), self._size
+
+    def __setstate__(self, state: tuple[bytes, bytes, list[str], int | Shape]) -> None:
+        network, weights, names, size = state
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.xml")
+            path.write_bytes(network)
+            path.with_suffix(".bin").write_bytes(weights)
+            self.__init__(path, names, size)  # type: ignore[misc]
 
     def batch(self, pixels: int) -> int:
         return 1
@@ -193,6 +230,9 @@ class OpenVINOEngine:
             )
         # Without the first hint a processor that can do so computes in bfloat16.
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdecimal():
+            options["INFERENCE_NUM_THREADS"] = threads
         compiled = self._core.compile_model(network, "CPU", options)
         self._compiled[shape], self._idle[shape] = compiled, []
         self._requests = max(

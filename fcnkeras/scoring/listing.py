@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from fcnkeras.images import is_picture_name
+from fcnkeras.scoring import remote
 
 Listed = tuple[bytes, str | None]
 """A path, and why it could not be looked into, or None."""
@@ -26,7 +27,8 @@ def list_pictures(sources: Iterable[str | bytes | os.PathLike]) -> Iterator[List
         sources: each a file, which is taken whatever its name; a folder, of which every picture (by
             its ending, `fcnkeras.images.PICTURE_SUFFIXES`) is taken, and those of the folders in
             it; or, where there is no such file, a pattern with `*`, `?`, `[...]` or `**`, which
-            stands for what it matches. Links are followed, but not in circles.
+            stands for what it matches. Links are followed, but not in circles. URLs of the cloud
+            (`s3://bucket/folder`) are files, folders and patterns too, see `remote`.
 
     Yields:
         (path, None); or (path, reason) for a folder that cannot be read. The order is that of the
@@ -37,15 +39,18 @@ def list_pictures(sources: Iterable[str | bytes | os.PathLike]) -> Iterator[List
     """
     for source in sources:
         for path in matches(source):
-            yield from _pictures_at(path)
+            yield from remote.list_url(path) if remote.is_url(path) else _pictures_at(path)
 
 
 def matches(source: str | bytes | os.PathLike) -> list[bytes]:
     """What a source of `list_pictures` stands for; raises `ValueError` as that does."""
     path = os.fsencode(source)
-    if os.path.lexists(path):
-        return [path]
-    found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - pathlib takes no bytes
+    if remote.is_url(path):
+        found = remote.matches(path)
+    elif os.path.lexists(path):
+        found = [path]
+    else:
+        found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - pathlib takes no bytes
     if not found:
         raise ValueError(f"No such picture or folder: {shown(path)}")
     return found
@@ -57,14 +62,20 @@ def list_from(stream: BinaryIO) -> Iterator[Listed]:
     Args:
         stream: paths, one a line; or each ended by NUL, which is seen by a NUL among the first
             65,536 bytes, for names with line ends in them (`find -print0`). Each is a file or a
-            folder, as in `list_pictures`; patterns are no more than names here. Empty lines do not
+            folder, as in `list_pictures`; patterns are no more than names here, and a URL is a
+            folder if it ends in a slash, as asking for each would take long. Empty lines do not
             count.
 
     Yields:
         As `list_pictures`; a path at which nothing is, too.
     """
     for path in _split(stream):
-        yield from _pictures_at(path)
+        if not remote.is_url(path):
+            yield from _pictures_at(path)
+        elif path.endswith(b"/"):
+            yield from remote.list_url(path)
+        else:
+            yield path, None
 
 
 def shown(path: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from PIL import Image
 
 from fcnkeras.feeders import Fed
 from fcnkeras.images import ImageError, open_file, open_picture
+from fcnkeras.scoring import remote
 from fcnkeras.scoring.store import Entry
 
 _DIGEST_BYTES = 16
@@ -23,7 +25,7 @@ class Reading:
     """What was found at a path.
 
     Attributes:
-        stamp: (bytes, time of the last change in ns) of the file.
+        stamp: (bytes, time of the last change in ns) of the file; of a URL see `remote.stamp`.
         digest: of its bytes; None if the file could not be read.
         fed: what the network is to see; None if that was not wanted or there is an error.
         error: why the picture cannot be fed; with a digest, the fault is in the bytes.
@@ -55,10 +57,17 @@ def read_entry(
         return Reading(error=entry.error)
     path = os.fsdecode(entry.path)
     try:
+        if remote.is_url(entry.path):
+            stamp = remote.stamp(entry.path)
+            if stamp is not None and stamp == entry.stamp:
+                return Reading(stamp, unchanged=True)
+            # Asked for before: what changes in between is noticed in the next run.
+            stream: BinaryIO = io.BytesIO(remote.read(entry.path))
+            return _read(stream, lambda: stamp, feed, least, wanted)
         if entry.stamp is not None and _stamp(os.stat(path)) == entry.stamp:  # noqa: PTH116
             return Reading(entry.stamp, unchanged=True)
         with open_file(path) as stream:
-            return _read(stream, feed, least, wanted)
+            return _read(stream, lambda: _stamp(os.fstat(stream.fileno())), feed, least, wanted)
     except ImageError as error:
         return Reading(error=error.reason)
     except OSError as error:  # a disk or a network that fails
@@ -67,11 +76,12 @@ def read_entry(
 
 def _read(
     stream: BinaryIO,
+    look: Callable[[], tuple[int, int] | None],
     feed: Callable[[Image.Image], Fed],
     least: int | tuple[int, int],
     wanted: Callable[[bytes], bool],
 ) -> Reading:
-    stamp = _stamp(os.fstat(stream.fileno()))
+    stamp = look()
     digest = _digest(stream)
     if not wanted(digest):
         return Reading(stamp, digest)
@@ -80,7 +90,7 @@ def _read(
         fed = feed(open_picture(stream, least=least))
     except ImageError as error:
         problem = error
-    if _stamp(os.fstat(stream.fileno())) != stamp:
+    if look() != stamp:
         return Reading(error="it was changed while it was read")
     if problem is None:
         return Reading(stamp, digest, fed)

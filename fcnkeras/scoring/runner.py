@@ -40,6 +40,13 @@ class Progress:
     failed: int = 0
     computed: int = 0
 
+    def add(self, scored: Scored) -> None:
+        """Counts what was added to the store."""
+        self.done += scored.entries
+        self.computed += sum(each.values is not None for each in scored.contents)
+        self.failed += sum(row.error is not None for row in scored.files)
+        self.failed += sum(each.error is not None for each in scored.contents)
+
 
 def score_list(
     scorer: Scorer,
@@ -66,16 +73,12 @@ def score_list(
     Raises:
         StoreError: the store cannot be written. What it held before stays.
     """
-    batch = batch or _best_batch(scorer)
+    batch = batch or best_batch(scorer)
     progress = Progress(total)
-    # Batches do not reach over the border of a chunk: after a kill the same ones are made again.
-    chunks = store.chunks(4 * batch if batch > 1 else 16)
+    chunks = store.chunks(chunk_size(batch))
     for scored in score_chunks(scorer, chunks, store.knows, batch=batch, threads=threads):
         store.add(scored)
-        progress.done += scored.entries
-        progress.computed += sum(each.values is not None for each in scored.contents)
-        progress.failed += sum(row.error is not None for row in scored.files)
-        progress.failed += sum(each.error is not None for each in scored.contents)
+        progress.add(scored)
         tell(progress)
     return progress
 
@@ -102,7 +105,7 @@ def score_chunks(
         For each chunk in turn what is to be added to the store.
     """
     threads = threads or len(os.sched_getaffinity(0))
-    run = _Run(scorer, knows, batch or _best_batch(scorer), threads)
+    run = _Run(scorer, knows, batch or best_batch(scorer), threads)
     try:
         for (chunk, jobs), outputs in scorer.engine.answers(run.batches(chunks)):
             if outputs is not None:
@@ -114,9 +117,18 @@ def score_chunks(
         run.pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _best_batch(scorer: Scorer) -> int:
+def best_batch(scorer: Scorer) -> int:
+    """How many pictures of the feeder's size the engine likes at once."""
     height, width = scorer.size if isinstance(scorer.size, tuple) else (scorer.size, scorer.size)
     return scorer.engine.batch(height * width)
+
+
+def chunk_size(batch: int) -> int:
+    """How many entries are scored and added together.
+
+    Batches do not reach over the border of a chunk: after a kill the same ones are made again.
+    """
+    return 4 * batch if batch > 1 else 16
 
 
 @dataclass

@@ -68,6 +68,8 @@ class Scorer:
 
     Crops of one picture are joined as logits, before the output activation. A "native" picture is
     never padded: it gets the numbers that it gets alone.
+
+    It can be pickled, for another process or machine; what comes out scores, without `model`.
     """
 
     def __init__(
@@ -104,6 +106,9 @@ class Scorer:
             "preprocessing": self._preprocessing,
             "results": json.dumps([self.columns, list(names or [])]),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "model": None}  # the engine has what it needs of it
 
     @property
     def least(self) -> int | tuple[int, int]:
