@@ -6,7 +6,6 @@ Most of it with a scorer that needs no network, whose numbers tell how pictures 
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 from pathlib import Path
@@ -238,7 +237,3 @@ def test_without_ray(collection, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r'package Ray: pip install "fcnkeras\[ray\]"'):
         on_cluster([collection], tmp_path / "t.csv", Brightness())
-
-
-def test_scorers_of_the_tests_can_be_sent():
-    assert pickle.loads(pickle.dumps(Brightness(0.5))).engine.seconds == 0.5

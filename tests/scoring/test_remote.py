@@ -52,7 +52,7 @@ def test_what_is_named_and_patterns(bucket):
     assert listed("memory://bucket/a/readme.txt") == [("memory://bucket/a/readme.txt", None)]
     (found,) = listed("memory://bucket/*.png")
     assert found[0].endswith("bucket/b.png")
-    with pytest.raises(ValueError, match="No such picture or folder: memory://bucket/c.png"):
+    with pytest.raises(ValueError, match=r"No such picture or folder: memory://bucket/c\.png"):
         listed("memory://bucket/c.png")
     with pytest.raises(ValueError, match="No such picture or folder: memory://bucket/c"):
         listed("memory://bucket/c*")
