@@ -60,6 +60,12 @@ def score(
         str | None,
         typer.Option(help="For a model that does not take pixels of 0-255: caffe, tf or torch."),
     ] = None,
+    share_crops: Annotated[
+        str | None,
+        typer.Option(
+            help="multicrop: the last layer that crops share, or all: quicker, less exact."
+        ),
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures at a time. Default: as the engine likes.")
     ] = None,
@@ -164,7 +170,8 @@ def _load(given: dict[str, Any]) -> Scorer:
     names = given["names"]
     found = names.read_text(encoding="utf-8").splitlines() if names else None
     path, network = given["model"], given["network"]
-    options = {key: given[key] for key in ("feeder", "size", "engine", "every", "preprocessing")}
+    keys = ("feeder", "size", "engine", "every", "preprocessing", "share_crops")
+    options = {key: given[key] for key in keys}
     with quiet_stderr():
         loaded = sources.load_source(path, network, given["classes"], network is not None)
         return Scorer(loaded, names=found, path=path, **options)

@@ -22,6 +22,7 @@ from fcnkeras.feeders import MASKED, Fed, get_feeder
 from fcnkeras.images import open_picture
 from fcnkeras.layers import NativeWindow
 from fcnkeras.models.fed import fed_model
+from fcnkeras.models.shared_crops import shared_crop_model
 from fcnkeras.models.structure import input_size, with_preprocessing
 from fcnkeras.saved import load_saved
 from fcnkeras.scoring.answers import Answers, Column
@@ -51,6 +52,9 @@ class Scorer:
         every: whether a model that does not know its classes gives a result for each.
         preprocessing: what the model expects, a mode of `fcnkeras.layers.Preprocessing`; None for
             one that takes RGB pixels of 0-255.
+        share_crops: with "multicrop", up to which layer the crops of a picture share one pass over
+            it, or "all" of them; quicker, and other numbers, see `shared_crop_model`. By default
+            each crop is computed alone.
         path: the model's file, for the digest, and for the converted model beside it.
 
     Attributes:
@@ -82,6 +86,7 @@ class Scorer:
         names: Sequence[str] | None = None,
         every: bool = False,
         preprocessing: str | None = None,
+        share_crops: str | None = None,
         path: str | PathLike | None = None,
     ) -> None:
         if engine not in ENGINES:
@@ -92,8 +97,13 @@ class Scorer:
         self.columns: tuple[Column, ...] = self._answers.columns
         self.feeder, self.size = _feeding(model, feeder, size)
         self.digest = _digest(model, self._path)
+        if share_crops is not None and self.feeder != "multicrop":
+            raise ValueError(f"`share_crops` goes with multicrop. Received: {self.feeder}")
         self._preprocessing = preprocessing or "none"
-        fed = _fed(model, self.feeder)
+        self._shared = share_crops or "none"
+        # Crops that share a pass are cut from the map of the whole picture.
+        self._given = self.feeder if share_crops is None else "native"
+        fed = _fed(model, self.feeder, share_crops)
         if preprocessing is not None:
             fed = with_preprocessing(fed, preprocessing)
         self.masked = len(fed.inputs) > 1
@@ -102,6 +112,7 @@ class Scorer:
             "model": self.digest,
             "feeder": self.feeder,
             "size": str(self.size),
+            "shared crops": self._shared,
             "engine": self.engine.name,
             "preprocessing": self._preprocessing,
             "results": json.dumps([self.columns, list(names or [])]),
@@ -121,12 +132,12 @@ class Scorer:
         Raises:
             ImageError: it is so long that more than `MAX_FED_PIXELS` would be fed.
         """
-        function = get_feeder(self.feeder)
+        function = get_feeder(self._given)
         return function(picture, self.size, max_pixels=MAX_FED_PIXELS)  # type: ignore[call-arg, arg-type]
 
     def inputs(self, fed: Sequence[Fed]) -> Arrays:
         """What was fed of several pictures of one shape, as the engine takes it; pixels uint8."""
-        if self.feeder == "multicrop":
+        if self._given == "multicrop":
             return [np.stack([one.arrays for one in fed])]
         pictures = np.concatenate([one.arrays for one in fed])
         return [pictures, np.concatenate([one.mask for one in fed])] if self.masked else [pictures]
@@ -166,7 +177,7 @@ class Scorer:
         if name == "keras":
             return KerasEngine(fed), ""
         kind = self.feeder if fed is not self.model else "plain"
-        about = "-".join([self.digest, kind, self._preprocessing])
+        about = "-".join([self.digest, kind, self._preprocessing, self._shared])
         key = hashlib.sha256(about.encode()).hexdigest()[:20]
         side = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         try:
@@ -194,6 +205,7 @@ def load_model(
     names: Sequence[str] | None = None,
     every: bool = False,
     preprocessing: str | None = None,
+    share_crops: str | None = None,
 ) -> Scorer:
     """Loads a saved model that scores pictures.
 
@@ -201,7 +213,7 @@ def load_model(
 
     Args:
         path: a `.keras` or `.h5` file.
-        feeder, size, engine, names, every, preprocessing: see `Scorer`; a model of
+        feeder, size, engine, names, every, preprocessing, share_crops: see `Scorer`; a model of
             `fcnkeras train` needs none of them.
 
     Raises:
@@ -223,6 +235,7 @@ def load_model(
         names=names,
         every=every,
         preprocessing=preprocessing,
+        share_crops=share_crops,
         path=file,
     )
 
@@ -260,14 +273,15 @@ def _feeding(
     return name, side
 
 
-def _fed(model: keras.Model, feeder: str) -> keras.Model:
+def _fed(model: keras.Model, feeder: str, share_crops: str | None) -> keras.Model:
     """The model that takes what the feeder gives, pictures of one shape at a time."""
     schema, fcn = _has_schema(model), _is_fcn(model)
     if feeder == "multicrop":
-        if schema:
-            return fed_task_model(model, feeder)
         # At its own size a converted classifier is the classifier, with logits that can be joined.
-        return fed_model(model if fcn else to_fcn(model, pooling="avg"), feeder)
+        joined = model if schema or fcn else to_fcn(model, pooling="avg")
+        if share_crops is not None:
+            return shared_crop_model(joined, None if share_crops == "all" else share_crops)
+        return fed_task_model(joined, feeder) if schema else fed_model(joined, feeder)
     if feeder in MASKED and feeder != "native" and (schema or fcn):
         return fed_task_model(model, feeder) if schema else fed_model(model, feeder)
     return model

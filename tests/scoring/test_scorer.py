@@ -15,6 +15,7 @@ from PIL import Image
 
 import fcnkeras
 from fcnkeras import feeders, to_fcn
+from fcnkeras.models.shared_crops import shared_crop_model
 from fcnkeras.scoring import converted, scorer
 from fcnkeras.scoring.engines import KerasEngine
 from fcnkeras.scoring.scorer import Scorer, load_model
@@ -104,6 +105,26 @@ def test_a_classifier_of_one_size(pictures, feeder):
         values = [result["class_a"], result["class_b"], result["class_c"]]
         np.testing.assert_allclose(values, expected, atol=1e-5)
         assert result["probability"] == max(values)
+
+
+@pytest.mark.parametrize("engine", ["keras", pytest.param("openvino", marks=needs_openvino)])
+def test_crops_may_share_one_pass(pictures, engine):
+    fcn = to_fcn(classifier(), pooling="avg")
+    options = {"feeder": "multicrop", "engine": engine, "every": True}
+    exact = Scorer(fcn, **options)
+    shared = Scorer(fcn, **options, share_crops="all")
+    for path in pictures:
+        with Image.open(path) as image:
+            fed = feeders.native(image.convert("RGB"), shared.size).arrays.astype("float32")
+        expected = keras.ops.convert_to_numpy(shared_crop_model(fcn)(fed))[0]
+        result = shared.score(path)
+        values = [result[f"class_{number}"] for number in range(3)]
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+    assert shared.settings != exact.settings
+    with pytest.raises(ValueError, match=r"goes with multicrop\. Received: crop"):
+        Scorer(fcn, feeder="crop", share_crops="all")
+    with pytest.raises(ValueError, match="`until` must name a layer before the pooling"):
+        Scorer(fcn, feeder="multicrop", share_crops="no_such_layer")
 
 
 def test_pictures_of_all_kinds(pictures):
