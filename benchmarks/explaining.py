@@ -4,14 +4,16 @@ Random weights, one picture of 224x224 pixels, every method in turn, so that oth
 machine meets all alike; each figure is the median of the rounds. The first call of a method, in
 which TensorFlow compiles the gradient, is told apart. Beside the measured multiple stands the
 theoretical count: a gradient with respect to the picture is a forward pass and a backward pass of
-the same number of multiplications, so 2; SmoothGrad with 25 copies 50 and a pass for the score;
+the same number of multiplications, so 2; SmoothGrad with 5 copies 10 and a pass for the score;
 integrated gradients 2 for each point of its way. The forward pass is compiled, as `predict` is;
 methods that read maps run layer by layer, which in small networks costs more than the layers do.
 
 The columns of the CSV: network, method, forward_seconds, seconds, ratio (seconds / forward),
 theory (in forward passes), first_seconds.
 
-    python benchmarks/explaining.py [--rounds 3] [--out FILE.csv]
+    python benchmarks/explaining.py [NETWORK ...] [--rounds 3] [--out FILE.csv]
+
+The rows of other networks that the file holds are kept.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from measuring import command_line, in_turns, save, tell
 from fcnkeras import to_fcn
 from fcnkeras.explain import METHODS, targets
 from fcnkeras.explain.network import Network
+from fcnkeras.files import read_csv
 
 RESULT = Path(__file__).parent / "results" / "explaining.csv"
-SAMPLES, STEPS = 25, 32
+NETWORKS = ("MobileNetV2", "VGG16")
+SAMPLES, STEPS = 5, 5  # fewer than the defaults, which only take more of the same
 # The maps' values, the score again where a method tells it apart, and the way back.
 THEORY = {
     "saliency": 2,
@@ -86,11 +90,13 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = command_line(__doc__, RESULT)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = command_line(__doc__, RESULT, NETWORKS)
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     given = parser.parse_args()
-    rows = [row for name in ("MobileNetV2", "VGG16") for row in measure(name, given.rounds)]
-    save(given.out, rows)
+    rows = [row for row in read_csv(given.out) if row["network"] not in given.networks]
+    for name in given.networks:
+        rows += measure(name, given.rounds)
+        save(given.out, rows)
 
 
 if __name__ == "__main__":
