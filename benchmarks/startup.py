@@ -23,8 +23,10 @@ from typing import Any
 
 from measuring import command_line, in_turns, save, tell
 
+from fcnkeras.cli import app
+
 RESULT = Path(__file__).parent / "results" / "startup.csv"
-COMMANDS = ("convert", "experiments", "train", "evaluate", "explain", "export", "inspect")
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 STARTS = {
     "python": ["-c", ""],
     "import keras": ["-c", "import keras"],
