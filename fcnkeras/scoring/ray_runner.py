@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def score_ray(
         ...     score_ray(scorer, store, total, address="auto")
         ...     rows = list(store.rows())
     """
-    ray = _ray()
+    ray = import_ray()
     for name, value in (("workers", workers), ("cpus", cpus)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1. Received: {value}")
@@ -108,7 +109,8 @@ def score_ray(
     return progress
 
 
-def _ray() -> Any:
+def import_ray() -> Any:
+    """Ray, or one sentence that says how to install it; raises `ClusterError`."""
     try:
         import ray
     except ImportError as error:
@@ -130,6 +132,8 @@ def _cluster(ray: Any, address: str | None, cpus: int) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         here = len(os.sched_getaffinity(0))
         options |= {"include_dashboard": False, "num_cpus": max(here, cpus)}
+    else:
+        _check_address(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -140,6 +144,17 @@ def _cluster(ray: Any, address: str | None, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raises if nobody answers there: Ray itself would go on asking for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"There is no Ray cluster at {address}: {error}") from error
 
 
 def _shares(ray: Any, workers: int | None, cpus: int | None) -> tuple[int, int]:

@@ -126,7 +126,7 @@ def _told(url: str) -> Iterator[None]:
     # The clients of the services have exceptions of their own, of no common kind.
     except Exception as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ImageError(url, f"it cannot be read ({line})") from error
+        raise ImageError(url, line) from error
 
 
 def _below(files: Any, folder: str) -> Iterator[tuple[bytes, str | None]]:

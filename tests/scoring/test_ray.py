@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -237,3 +239,22 @@ def test_without_ray(collection, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r'package Ray: pip install "fcnkeras\[ray\]"'):
         on_cluster([collection], tmp_path / "t.csv", Brightness())
+
+
+def test_no_cluster_at_the_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    # A connection that is there is used as it is, so in a process without one.
+    code = (
+        "from brightness import Brightness\n"
+        "from fcnkeras.scoring import score_ray\n"
+        f"score_ray(Brightness(), None, 0, address='ray://{address}')"
+    )
+    path = f"{ROOT}{os.pathsep}{Path(brightness.__file__).parent}"
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    last = done.stderr.splitlines()[-1]
+    assert f"ClusterError: There is no Ray cluster at ray://{address}: " in last

@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_read(bucket, monkeypatch):
     monkeypatch.setattr(type(bucket), "ls", ls)
     reasons = {path.rpartition("/")[2]: error for path, error in listed("memory://bucket")}
     assert reasons == {
-        "a": "the folder cannot be read (it cannot be read (no credentials))",
+        "a": "the folder cannot be read (no credentials)",
         "b.png": None,
         "ü x.jpg": None,
     }

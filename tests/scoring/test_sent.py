@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -30,7 +32,6 @@ MODELS = {
     ("kind", "feeder", "preprocessing"),
     [
         ("classifier", "squash", "caffe"),
-        ("fcn", "pad", None),
         ("fcn", "multicrop", None),
         ("tasks", "native", None),
         ("tasks", "pad", "torch"),
@@ -103,3 +104,21 @@ def test_a_network_on_a_cluster(tmp_path, monkeypatch, engine):
             assert same == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
     exact = sum(a == b for a, b in zip(found["one"], found["cluster"], strict=True))
     print(f"{engine}: {exact} of 500 rows are equal to the last digit")
+
+
+@pytest.mark.slow
+def test_the_command(pictures, tmp_path, monkeypatch):  # noqa: F811
+    pytest.importorskip("ray")
+    from test_ray import ROOT
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    classifier().save(tmp_path / "m.keras")
+    command = [sys.executable, "-m", "fcnkeras", "score", f"file://{pictures[0].parent}"]
+    for engine in (["auto"], ["ray", "--workers", "2", "--threads", "1"]):
+        table = tmp_path / f"{engine[0]}.csv"
+        options = ["--model", tmp_path / "m.keras", "--out", table, "--engine", *engine]
+        subprocess.run([*command, *options], check=True, capture_output=True)
+    assert len((tmp_path / "ray.csv").read_text().splitlines()) == 1 + len(pictures)
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "auto.csv").read_bytes()
