@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,8 @@ SECONDS_A_LINE = 30  # between two lines of progress in a pipe
 
 def score(
     pictures: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Pictures, folders (with those in them), patterns in quotes."),
+        list[str] | None,
+        typer.Argument(help="Pictures, folders (with those in them), patterns in quotes; or URLs."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A Keras model, .keras or .h5; with --network, its weights.")
@@ -42,8 +43,19 @@ def score(
     network: sources.Network = None,
     classes: sources.Classes = None,
     engine: Annotated[
-        str, typer.Option(help="auto (OpenVINO where it is installed), keras or openvino.")
+        str,
+        typer.Option(
+            help="auto (OpenVINO where installed), keras, openvino; or ray: auto, on a cluster."
+        ),
     ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="With ray: processes that hold the model. Default: all fit in."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="With ray: of a cluster. Default: $RAY_ADDRESS, or one started here."),
+    ] = None,
     feeder: Annotated[
         str | None,
         typer.Option(help="squash, crop, pad, multicrop or native. Default: the model's own."),
@@ -70,7 +82,10 @@ def score(
         int | None, typer.Option(min=1, help="Pictures at a time. Default: as the engine likes.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="That read pictures. Default: as many as processors.")
+        int | None,
+        typer.Option(
+            min=1, help="That read pictures; with ray, of each worker. Default: all processors."
+        ),
     ] = None,
     top: Annotated[
         int, typer.Option(min=0, help="Show so many of the best and the worst, on a page too.")
@@ -102,7 +117,6 @@ def _score(given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     _check(given, state)
     import_keras()
     from fcnkeras.console import make_console
-    from fcnkeras.scoring.runner import score_list
     from fcnkeras.scoring.store import Store
     from fcnkeras.scoring.tables import Summary, table_columns, table_lines, write_table
 
@@ -121,14 +135,7 @@ def _score(given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
         if not total:
             raise ValueError("There is no picture to score.")
         with _Shown(console, total) as shown:
-            progress = score_list(
-                scorer,
-                store,
-                total,
-                batch=given["batch"],
-                threads=given["threads"],
-                tell=shown.tell,
-            )
+            progress = _run(given)(scorer, store, total, batch=given["batch"], tell=shown.tell)
         rows = summary.watched(store.rows())
         lines = table_lines(rows, scorer.columns, scorer.settings)
         write_table(out, table_columns(scorer.columns), lines)
@@ -138,6 +145,19 @@ def _score(given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
         told["page"] = _page(out, summary, scorer, told)
     _print(console, summary, told)
     return told
+
+
+def _run(given: dict[str, Any]) -> Callable[..., Progress]:
+    """What scores the list: one machine, or a cluster."""
+    if given["engine"] != "ray":
+        from fcnkeras.scoring.runner import score_list
+
+        return partial(score_list, threads=given["threads"])
+    from fcnkeras.scoring.ray_runner import score_ray
+
+    return partial(
+        score_ray, workers=given["workers"], cpus=given["threads"], address=given["address"]
+    )
 
 
 def _check(given: dict[str, Any], state: Path) -> None:
@@ -153,6 +173,13 @@ def _check(given: dict[str, Any], state: Path) -> None:
         raise ValueError("Say which pictures: folders and files, or a list with --from.")
     if listed is not None and str(listed) != "-" and not listed.is_file():
         raise ValueError(f"No such list of paths: {listed}")
+    for option in ("workers", "address"):
+        if given["engine"] != "ray" and given[option] is not None:
+            raise ValueError(f"--{option} goes with --engine ray only.")
+    if given["engine"] == "ray":
+        from fcnkeras.scoring.ray_runner import import_ray
+
+        import_ray()
     for source in given["pictures"] or ():
         matches(source)
     check_ending(out)
@@ -170,8 +197,9 @@ def _load(given: dict[str, Any]) -> Scorer:
     names = given["names"]
     found = names.read_text(encoding="utf-8").splitlines() if names else None
     path, network = given["model"], given["network"]
-    keys = ("feeder", "size", "engine", "every", "preprocessing", "share_crops")
+    keys = ("feeder", "size", "every", "preprocessing", "share_crops")
     options = {key: given[key] for key in keys}
+    options["engine"] = "auto" if given["engine"] == "ray" else given["engine"]
     with quiet_stderr():
         loaded = sources.load_source(path, network, given["classes"], network is not None)
         return Scorer(loaded, names=found, path=path, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from fcnkeras.files import write_text
 from fcnkeras.images import ImageError, open_picture
 from fcnkeras.report import html
+from fcnkeras.scoring import remote
 from fcnkeras.scoring.listing import shown
 from fcnkeras.scoring.store import Row
 from fcnkeras.scoring.tables import Summary
@@ -54,7 +56,9 @@ def _gallery(summary: Summary, rows: Sequence[Row], names: Sequence[str]) -> htm
 def _card(summary: Summary, row: Row, names: Sequence[str]) -> html.Markup:
     name = shown(row.path)
     try:
-        picture = open_picture(os.fsdecode(row.path), least=THUMBNAIL)
+        is_url = remote.is_url(row.path)
+        source = io.BytesIO(remote.read(row.path)) if is_url else os.fsdecode(row.path)
+        picture = open_picture(source, least=THUMBNAIL)
         content = html.image(html.picture_address(picture, THUMBNAIL), name)
     except ImageError as error:
         content = html.paragraph(f"no picture: {error.reason}", "note")
