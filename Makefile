@@ -23,7 +23,7 @@ lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-bench:           ## rewrites the tables in benchmarks/results (paintings.py needs pictures and weights)
+bench:           ## rewrites the tables in benchmarks/results (paintings.py, period_artist.py, shared_crops.py, scoring.py need pictures or weights)
 	$(PYTHON) benchmarks/conversion_parity.py
 	$(PYTHON) benchmarks/conversion_sweep.py
 	$(PYTHON) benchmarks/conversion_cost.py
@@ -34,5 +34,6 @@ bench:           ## rewrites the tables in benchmarks/results (paintings.py need
 	$(PYTHON) benchmarks/batching.py
 	$(PYTHON) benchmarks/masks.py
 	$(PYTHON) benchmarks/demo.py
+	$(PYTHON) benchmarks/long_list.py
 	$(PYTHON) benchmarks/explaining.py
 	$(PYTHON) benchmarks/startup.py

@@ -120,9 +120,9 @@ def _pictures_below(folder: bytes, parents: list[tuple[int, int]]) -> Iterator[L
     place = (status.st_dev, status.st_ino)
     if place in parents:
         return
+    beginning = os.path.join(folder, b"")  # noqa: PTH118
     for name, is_folder in names:
-        path = os.path.join(folder, name)  # noqa: PTH118
         if is_folder:
-            yield from _pictures_below(path, [*parents, place])
+            yield from _pictures_below(beginning + name, [*parents, place])
         elif is_picture_name(os.fsdecode(name)):
-            yield path, None
+            yield beginning + name, None

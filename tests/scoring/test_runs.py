@@ -49,18 +49,22 @@ def collection(tmp_path_factory):
     return folder
 
 
-def kill_at_random(command, output, kills, seconds, seed):
-    """Runs a command, killed so many times, to its end; how often it was still going."""
-    rng, hit = random.Random(seed), 0
-    for _ in range(kills):
-        process = subprocess.Popen(command, env=ENVIRONMENT, **output)
+def kill_at_random(command, table, kills, seconds, seed):
+    """Runs a command that writes a table, killed so many times while it was going."""
+    rng, (low, high), hit = random.Random(seed), seconds, 0
+    while hit < kills:
+        process = subprocess.Popen(command, env=ENVIRONMENT)
         try:
-            process.wait(rng.uniform(*seconds))
+            process.wait(rng.uniform(low, high))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
+            process.wait()
             hit += 1
-        process.wait()
-    return hit
+        else:  # quicker than it was: from the beginning, and killed sooner
+            assert process.returncode == 0
+            high = low + 0.7 * (high - low)
+            for path in table.parent.glob(f"{table.name}*"):
+                path.unlink()
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(40, marks=pytest.mark.slow)])
@@ -71,8 +75,7 @@ def test_killed_at_random_moments(collection, tmp_path, kills):
     whole = time.monotonic() - start
     command = [*SCRIPT, collection, killed]
     # A quarter of the time is the start, so that each run comes some way and few reach the end.
-    hit = kill_at_random(command, {}, kills, (0.2 * whole, 0.6 * whole), seed=kills)
-    assert hit >= 2
+    kill_at_random(command, killed, kills, (0.2 * whole, 0.6 * whole), seed=kills)
     subprocess.run(command, env=ENVIRONMENT, check=True)
     assert killed.read_bytes() == undisturbed.read_bytes()
     rows = rows_of(killed)
