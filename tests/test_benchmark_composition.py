@@ -4,6 +4,9 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import composition
 
@@ -36,9 +39,27 @@ def test_a_tiny_study_goes_on(tmp_path, monkeypatch):
     assert read(tmp_path / "composition.csv") == rows
 
 
+def test_a_histogram_of_hues_by_hand(tmp_path):
+    """Half of a picture red, a quarter yellow (60 degrees on), a quarter grey, which has no hue;
+    the same with all hues a third of the wheel on."""
+    for name, first, second in (
+        ("a", (200, 0, 0), (200, 200, 0)),
+        ("b", (0, 200, 0), (0, 200, 200)),
+    ):
+        pixels = np.full((4, 8, 3), 90, "uint8")
+        pixels[:, :4], pixels[:, 4:6] = first, second
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        expected = np.zeros(36)
+        expected[[0, 6]] = (2 / 3) ** 0.5, (1 / 3) ** 0.5
+        found = composition.hue_histogram(tmp_path / f"{name}.png")
+        start = int(np.argmax(found))  # that of the first of three bins which hold the most
+        assert start in (0, 1)
+        np.testing.assert_allclose(np.roll(found, -start), expected, atol=1e-6)
+
+
 def test_mean_and_spread_by_hand():
     rows = [
-        {"seed": seed, "encoding": encoding, "harmony": value, "best_epoch": 1, "seconds": 2}
+        {"seed": seed, "encoding": encoding, "harmony": value, "best_epoch": 1}
         for encoding, values in (("vector", (0.2, 0.3, 0.4)), ("softmax", (0.5, 0.5, 0.5)))
         for seed, value in enumerate(values)
     ]
