@@ -213,12 +213,19 @@ def test_settings_reach_the_model() -> None:
     assert "weight_class" in layer_types(learned_weights=True)
 
 
-def test_records_that_are_not_known_count_nothing(parts: dict, tmp_path: Path) -> None:
-    """Nor in the loss: a wrong label without weight would move it."""
-    records = [
+def test_what_is_not_known_or_not_readable_counts_nothing(parts: dict, tmp_path: Path) -> None:
+    """Of ten test pictures every other has no label, and one of the rest is broken."""
+    galleries.class_folders(tmp_path / "test", 5, seed=2)
+    test = read_class_folders(tmp_path / "test")
+    records = tuple(
         replace(record, targets={"class": None if i % 2 else record.targets["class"]})
-        for i, record in enumerate(parts["test"].records)
-    ]
-    test = replace(parts["test"], records=tuple(records))
-    result = train_tasks(parts | {"test": test}, SCHEMA, tmp_path, settings())
-    assert result["test"]["class"]["records"] == 5
+        for i, record in enumerate(test.records)
+    )
+    broken = records[2].path
+    broken.write_bytes(broken.read_bytes()[:-200])  # found out when it is read, not by its header
+    given = parts | {"test": replace(test, records=records)}
+    result = train_tasks(given, SCHEMA, tmp_path / "run", settings())
+    assert (result["test"]["class"]["records"], result["rejected"]) == (4, 1)
+    assert np.array(result["test"]["class"]["confusion"]).sum() == 4
+    with (tmp_path / "run" / "rejected.csv").open(newline="") as stream:
+        assert [row["file"] for row in csv.DictReader(stream)] == [str(broken)]
