@@ -96,6 +96,30 @@ def test_each_stage_has_its_rate_and_its_layers(folder: Path, tmp_path: Path) ->
     assert model.evaluate(val, verbose=0)[0] == pytest.approx(best, rel=1e-4)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_stage_begins_with_the_best_weights(folder: Path, tmp_path: Path, killed: bool) -> None:
+    """The second stage ruins them; the third changes nothing, and has those of the first."""
+
+    class Ruin(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self.epoch == 2:
+                kernel = self.model.get_layer("head").kernel
+                kernel.assign(0 * kernel)
+
+    recipe = Recipe((Stage(2, 0.01), Stage(1, 1e-12), Stage(1, 1e-12)), schedule="constant")
+    options = {"callbacks": lambda: [Ruin()]}
+    if killed:
+        with pytest.raises(Killed):
+            train(folder, tmp_path, recipe, tell=kill_at(16), **options)  # the third has begun
+    history, _ = train(folder, tmp_path, recipe, **options)
+    losses = [row["val_loss"] for row in history]
+    assert losses[2] > 1.5 * min(losses[:2])
+    assert losses[3] == pytest.approx(min(losses[:2]), rel=1e-4)
+
+
 def test_cosine_falls_over_each_stage(folder: Path, tmp_path: Path) -> None:
     recipe = Recipe((Stage(2, 0.01), Stage(4, 0.002)), schedule="cosine", min_learning_rate=0.001)
     with pytest.raises(Killed):
