@@ -242,9 +242,7 @@ def main() -> int:
             parser.error(f"--weights must be a file. Received: {options.weights}")
         rows += photographs(options.weights, options.photos, options.pictures, options.rounds)
     if "vgg16" in options.parts:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["XDG_CACHE_HOME"] = folder  # where models without a file are kept converted
-            rows += vgg16(options.rounds)
+        rows += vgg16(options.rounds)
     rows = [{column: row.get(column, "") for column in COLUMNS} for row in rows]
     show(rows)
     save(options.out, rows)

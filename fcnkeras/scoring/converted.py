@@ -20,15 +20,15 @@ from fcnkeras.export.check import (
 from fcnkeras.export.formats import get_format
 
 TOLERANCE = 1e-4
-_FILE = "model.xml"
+FILE = "model.xml"
 
 
 class EngineError(ValueError):
     """A model cannot be run by an engine."""
 
 
-def converted(model: keras.Model, key: str, size: Size, beside: Path | None = None) -> Path:
-    """The OpenVINO file of a model; made if it is not there.
+def converted(model: keras.Model, key: str, size: Size, beside: Path) -> Path:
+    """The OpenVINO file of a model that is kept in a file; made if it is not there.
 
     It lies in a folder beside the model's file, `<name>.openvino-<key>`; where that cannot be
     written, in the user's cache (`$XDG_CACHE_HOME/fcnkeras`, `~/.cache/fcnkeras`). A folder of
@@ -41,17 +41,13 @@ def converted(model: keras.Model, key: str, size: Size, beside: Path | None = No
         beside: the model's file.
 
     Raises:
-        EngineError: OpenVINO is not installed, cannot hold the model, or answers otherwise than
-            Keras by more than `TOLERANCE` of the largest value.
+        EngineError: see `convert`; or there is no place to keep it.
     """
-    if importlib.util.find_spec("openvino") is None:
-        raise EngineError('OpenVINO is not installed (pip install "fcnkeras[score]")')
-    places = [_cache() / f"openvino-{key}"]
-    if beside is not None:
-        places.insert(0, beside.with_name(f"{beside.name}.openvino-{key}"))
+    _check_installed()
+    places = [beside.with_name(f"{beside.name}.openvino-{key}"), _cache() / f"openvino-{key}"]
     for place in places:
-        if (place / _FILE).is_file():
-            return place / _FILE
+        if (place / FILE).is_file():
+            return place / FILE
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -59,14 +55,19 @@ def converted(model: keras.Model, key: str, size: Size, beside: Path | None = No
         except OSError:
             continue
         try:
-            _make(model, folder / _FILE, size)
+            convert(model, folder / FILE, size)
             _put(folder, place)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if beside is not None and place.parent == beside.parent:
+        if place.parent == beside.parent:
             _remove_others(beside, place)
-        return place / _FILE
+        return place / FILE
     raise EngineError(f"there is no folder to keep the converted model in: {places[-1].parent}")
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("openvino") is None:
+        raise EngineError('OpenVINO is not installed (pip install "fcnkeras[score]")')
 
 
 def _cache() -> Path:
@@ -74,7 +75,19 @@ def _cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "fcnkeras"
 
 
-def _make(model: keras.Model, path: Path, size: Size) -> None:
+def convert(model: keras.Model, path: Path, size: Size) -> None:
+    """Writes a model for OpenVINO, and compares it with Keras.
+
+    Args:
+        model: what the batches go into.
+        path: of the `.xml` file.
+        size: (height, width) in pixels at which it is compared.
+
+    Raises:
+        EngineError: OpenVINO is not installed, cannot hold the model, or answers otherwise than
+            Keras by more than `TOLERANCE` of the largest value.
+    """
+    _check_installed()
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise EngineError(f"a model is converted on Keras' TensorFlow backend, this is {backend}")
@@ -107,7 +120,7 @@ def _put(folder: Path, place: Path) -> None:
     try:
         folder.rename(place)
     except OSError:
-        if not (place / _FILE).is_file():
+        if not (place / FILE).is_file():
             raise
 
 

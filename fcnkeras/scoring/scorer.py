@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
@@ -26,7 +27,7 @@ from fcnkeras.models.shared_crops import shared_crop_model
 from fcnkeras.models.structure import input_size, with_preprocessing
 from fcnkeras.saved import load_saved
 from fcnkeras.scoring.answers import Answers, Column
-from fcnkeras.scoring.converted import EngineError, converted
+from fcnkeras.scoring.converted import FILE, EngineError, convert, converted
 from fcnkeras.scoring.engines import Arrays, Engine, KerasEngine, OpenVINOEngine
 from fcnkeras.tasks.heads import fed_task_model, feeding_of
 from fcnkeras.tasks.outputs import TaskSchema
@@ -176,12 +177,16 @@ class Scorer:
     def _engine(self, fed: keras.Model, name: str) -> tuple[Engine, str]:
         if name == "keras":
             return KerasEngine(fed), ""
-        kind = self.feeder if fed is not self.model else "plain"
-        about = "-".join([self.digest, kind, self._preprocessing, self._shared])
-        key = hashlib.sha256(about.encode()).hexdigest()[:20]
         side = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        names = [tensor.name for tensor in fed.inputs]
         try:
-            names = [tensor.name for tensor in fed.inputs]
+            if self._path is None:  # nothing by which it could be found again
+                with tempfile.TemporaryDirectory() as folder:
+                    convert(fed, Path(folder, FILE), side)
+                    return OpenVINOEngine(Path(folder, FILE), names, self.size), ""
+            kind = self.feeder if fed is not self.model else "plain"
+            about = "-".join([self.digest, kind, self._preprocessing, self._shared])
+            key = hashlib.sha256(about.encode()).hexdigest()[:20]
             make = partial(converted, fed, key, side, self._path)
             path = make()
             try:

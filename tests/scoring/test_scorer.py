@@ -239,7 +239,7 @@ def test_the_converted_model_is_kept_beside_the_file(pictures, tmp_path, monkeyp
         raise AssertionError("converted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(converted, "_make", refuse)
+        patch.setattr(converted, "convert", refuse)
         assert load_model(path).score(pictures[0]) == first
     (folder,) = tmp_path.glob("m.keras.openvino-*")
     assert sorted(p.name for p in folder.iterdir()) == ["model.bin", "model.xml"]
