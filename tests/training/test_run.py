@@ -199,18 +199,18 @@ def test_class_weights_by_hand(tmp_path: Path) -> None:
 
 
 def test_settings_reach_the_model() -> None:
-    def layer_types(**changes: Any) -> dict[str, type]:
+    def made(**changes: Any) -> dict[str, keras.Layer]:
         model = run.build_task_model(FITTED, settings(**changes))
-        return {layer.name: type(layer) for layer in model._flatten_layers()}
+        return {layer.name: layer for layer in model._flatten_layers()}
 
-    plain = layer_types()
-    assert plain["pooled_top"] is layers.GlobalAveragePooling2D
+    plain = made()
+    assert type(plain["pooled_top"]) is layers.GlobalAveragePooling2D
     assert "fc" in plain
     assert not {"head_dropout", "weight_class"} & set(plain)
-    assert layer_types(pooling="max")["pooled_top"] is layers.GlobalMaxPooling2D
-    assert "fc" not in layer_types(drop_top=2)
-    assert "head_dropout" in layer_types(dropout=0.5)
-    assert "weight_class" in layer_types(learned_weights=True)
+    assert type(made(pooling="max")["pooled_top"]) is layers.GlobalMaxPooling2D
+    assert "fc" not in made(drop_top=2)
+    assert made(dropout=0.3)["head_dropout"].rate == 0.3
+    assert "weight_class" in made(learned_weights=True)
 
 
 def test_what_is_not_known_or_not_readable_counts_nothing(parts: dict, tmp_path: Path) -> None:
