@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from fcnkeras.cli.common import finish, import_keras, make_folder, one_sentence, write_report
-from fcnkeras.cli.labels import File, Labels, Margin, Root, check_labels, figures_table
+from fcnkeras.cli.labels import (
+    File,
+    Labels,
+    Margin,
+    Root,
+    check_labels,
+    figures_table,
+    report_writer,
+)
 from fcnkeras.cli.sources import check_source, load_source
 
 PARTS = ("all", "train", "val", "test")
@@ -58,7 +66,6 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     from fcnkeras.console import make_console
     from fcnkeras.data.records import Collection
     from fcnkeras.files import write_json
-    from fcnkeras.report import write_training_report
     from fcnkeras.tasks.heads import fed_task_model, feeding_of, schema_of
     from fcnkeras.tasks.sources import read_labels, split_labels
     from fcnkeras.training.evaluation import evaluate_tasks, write_evaluation, write_rejected
@@ -95,7 +102,7 @@ def _evaluate(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], li
     write_rejected(out, rejected)
     console = make_console(stderr=quiet)
     console.print(figures_table(title, figures))
-    missing = write_report(write_training_report, out, console)
+    missing = write_report(report_writer(model, feeder, size, console), out, console)
     if rejected:
         missing.append(f"{len(rejected)} picture(s) could not be read: {out / 'rejected.csv'}")
     return figures, missing

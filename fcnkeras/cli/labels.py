@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import keras
+    from rich.console import Console
     from rich.table import Table
 
     from fcnkeras.tasks.schema import Schema
@@ -57,6 +59,24 @@ def find_schema(name: str | None, labels: Path) -> Schema:
     if chosen is None:
         raise ValueError(f"{labels} is a table: say what to learn from it, --schema NAME.")
     return load_schema(chosen)
+
+
+def report_writer(
+    model: keras.Model, feeder: str, size: int, console: Console
+) -> Callable[[Path], Path]:
+    """Writes the page of a folder, with maps of what the model saw in its worst errors."""
+    from fcnkeras.report import write_training_report
+    from fcnkeras.report.error_maps import error_maps
+
+    def write(out: Path) -> Path:
+        try:
+            return write_training_report(out, error_maps(model, feeder, size))
+        except ValueError as error:  # a head that cannot be explained; the rest is told
+            page = write_training_report(out)
+            console.print(f"no maps of the errors: {error}", markup=False, soft_wrap=True)
+            return page
+
+    return write
 
 
 def figures_table(title: str, figures: Mapping[str, Mapping[str, Any]]) -> Table:

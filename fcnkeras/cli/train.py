@@ -17,6 +17,7 @@ from fcnkeras.cli.labels import (
     check_labels,
     figures_table,
     find_schema,
+    report_writer,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[
     import_keras()
     from fcnkeras.console import EpochLines, make_console
     from fcnkeras.explain.overlay import load_matplotlib
-    from fcnkeras.report import write_training_report
+    from fcnkeras.saved import load_saved
     from fcnkeras.tasks.sources import read_labels, split_labels
     from fcnkeras.training.run import train_tasks
 
@@ -148,7 +149,9 @@ def _train(given: dict[str, Any], *, quiet: bool) -> tuple[dict[str, Any], list[
             parts, schema, out, settings, title=title, callbacks=monitors, tell=lines.tell
         )
     console.print(figures_table(title, result["test"]))
-    missing = write_report(write_training_report, out, console)
+    model = load_saved(out / "model.keras")
+    write = report_writer(model, settings.feeder, settings.fed_size, console)
+    missing = write_report(write, out, console)
     if result["rejected"]:
         missing.append(
             f"{result['rejected']} picture(s) could not be read and were left out: "

@@ -102,17 +102,16 @@ def write_page(
 def _galleries(maps: Mapping[str, Sequence[Shown]]) -> html.Markup:
     """The maps of each picture under its name, or side by side if each has only one."""
     if all(len(each) == 1 for each in maps.values()):
-        return html.grid(
-            _slider(name, one, f"{name}: {one.title}") for name, (one,) in maps.items()
-        )
+        return html.grid(slider(name, one, f"{name}: {one.title}") for name, (one,) in maps.items())
     parts = []
     for name, each in maps.items():
         parts.append(html.Markup(f"<h3>{html.escape(name)}</h3>"))
-        parts.append(html.grid(_slider(name, one, one.title) for one in each))
+        parts.append(html.grid(slider(name, one, one.title) for one in each))
     return html.join(parts)
 
 
-def _slider(name: str, one: Shown, title: str) -> html.Markup:
+def slider(name: str, one: Shown, title: str) -> html.Markup:
+    """A picture that fades to its map; `name` says which to those who hear the page."""
     return html.slider(
         one.picture,
         one.overlay,

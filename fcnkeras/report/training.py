@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fcnkeras.files import read_csv, write_text
-from fcnkeras.report import html, parts, plots, results
+from fcnkeras.images import ImageError
+from fcnkeras.report import explanations, html, parts, plots, results
+
+MAPS = 12  # of errors on a page: one takes about as long as a step of training
+ExplainError = Callable[[str, str], explanations.Shown]
+"""From the file of a picture and the name of a task to what the model saw."""
 
 # Figures that stand in tables or plots of their own.
 TABLES = ("per_class", "confusion")
@@ -17,7 +22,7 @@ TABLES = ("per_class", "confusion")
 NOT_TOLD = ("recipe", "schema")
 
 
-def write_training_report(out: Path) -> Path:
+def write_training_report(out: Path, explain: ExplainError | None = None) -> Path:
     """Writes `report.html` about a run of `train_tasks`, or an evaluation.
 
     The page is one file that loads nothing.
@@ -25,6 +30,8 @@ def write_training_report(out: Path) -> Path:
     Args:
         out: The folder, with `evaluation.json`, and of `settings.json`, `history.csv`,
             `result.json`, `errors.csv` and `rejected.csv` those there are.
+        explain: Shows what the model saw in the worst errors, see `error_maps`; without it they
+            are shown as they are.
 
     Returns:
         The path of the page.
@@ -46,7 +53,7 @@ def write_training_report(out: Path) -> Path:
     for task, found in figures.items():
         if found.get("per_class"):
             sections.append(html.Section(f"Task {task}", _classes(task, found)))
-    sections.append(html.Section("Worst errors", _errors(read_csv(out / "errors.csv"))))
+    sections.append(html.Section("Worst errors", _errors(read_csv(out / "errors.csv"), explain)))
     if settings:
         shown = {**settings.get("recipe", {}), **settings}
         told = {key: value for key, value in shown.items() if key not in NOT_TOLD}
@@ -125,16 +132,35 @@ def _classes(task: str, found: Mapping[str, Any]) -> html.Markup:
     return html.join([table, plot])
 
 
-def _errors(rows: Sequence[Mapping[str, str]]) -> html.Markup:
+def _errors(rows: Sequence[Mapping[str, str]], explain: ExplainError | None) -> html.Markup:
     if not rows:
         return html.paragraph("No test picture was answered wrongly.")
-    shown: list[html.Markup] = []
-    for task in dict.fromkeys(row["task"] for row in rows):
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    sections: list[html.Markup] = []
+    for task in tasks:
+        mine = [row for row in rows if row["task"] == task]
+        explained = 0 if explain is None else max(1, MAPS // len(tasks))
         cards = [
-            parts.picture_card(row["file"], f"labelled {row['label']}, answered {row['answer']}")
-            for row in rows
-            if row["task"] == task
+            _error(row, explain if place < explained else None) for place, row in enumerate(mine)
         ]
         title = f"{task}: the {len(cards)} worst"
-        shown.append(html.details(title, html.grid(cards), opened=not shown))
-    return html.join(shown)
+        sections.append(html.details(title, html.grid(cards), opened=not sections))
+    if explain is None:
+        return html.join(sections)
+    hint = (
+        "The slider below a picture fades to what spoke for the answer (Grad-CAM); it answers to "
+        "arrow keys, too."
+    )
+    return html.join([html.paragraph(hint), *sections])
+
+
+def _error(row: Mapping[str, str], explain: ExplainError | None) -> html.Markup:
+    told = f"labelled {row['label']}, answered {row['answer']}"
+    if explain is not None:
+        try:
+            one = explain(row["file"], row["task"])
+        except ImageError:  # moved or damaged since the run, as the card says
+            return parts.picture_card(row["file"], told)
+        name = parts.short_name(row["file"])
+        return explanations.slider(name, one, f"{name}: {told}")
+    return parts.picture_card(row["file"], told)

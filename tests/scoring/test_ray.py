@@ -21,8 +21,11 @@ from fcnkeras.scoring.listing import list_pictures
 from fcnkeras.scoring.store import Store
 from fcnkeras.scoring.tables import table_columns, table_lines, write_table
 
-ray = pytest.importorskip("ray")
-pytest.importorskip("fsspec")
+try:
+    import ray
+except ImportError:
+    ray = None
+pytestmark = pytest.mark.skipif(ray is None, reason="needs Ray: pip install 'fcnkeras[ray]'")
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,14 +6,13 @@ import csv
 import io
 import sys
 
+import fsspec
 import pytest
 from brightness import Brightness, picture, run
 from PIL import Image
 
 from fcnkeras.scoring import remote
 from fcnkeras.scoring.listing import list_from, list_pictures
-
-fsspec = pytest.importorskip("fsspec")
 
 
 def png(value):
