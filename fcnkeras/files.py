@@ -12,19 +12,26 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any], *, alone: bool = False) -> None:
     """Lets `write` make a file beside `path`, then renames it to `path`.
 
-    The temporary name keeps the ending of `path`, by which some writers choose the format.
+    The temporary name keeps the ending of `path`, by which some writers choose the format. Where
+    no other process writes to `path`, as `alone` says, it is always the same one, so that what a
+    kill has left there does not stay.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
-    os.close(handle)
+    if alone:
+        made = path.with_name(f".writing-{path.name}")
+        made.unlink(missing_ok=True)
+    else:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
+        os.close(handle)
+        made = Path(name)
     try:
-        write(Path(name))
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        write(made)
+        made.chmod(0o644)
+        made.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         raise
 
 

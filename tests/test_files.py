@@ -10,7 +10,8 @@ import pytest
 from fcnkeras.files import read_csv, write_atomically, write_csv, write_json, write_text
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, alone: bool) -> None:
     path = tmp_path / "model.keras"
     for before in (None, b"old"):
         if before:
@@ -23,7 +24,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            write_atomically(path, write)
+            write_atomically(path, write, alone=alone)
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if before else [])
         assert not before or path.read_bytes() == before
 
@@ -39,6 +40,22 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
     write_atomically(path, write)
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_has_left_does_not_stay(tmp_path: Path) -> None:
+    path, names = tmp_path / "a.csv", []
+
+    def add(target: Path) -> None:
+        names.append(target)
+        with target.open("a") as stream:
+            stream.write("new")
+
+    write_atomically(path, add, alone=True)
+    names[0].write_text("half, and longer than what comes next")  # as a kill would leave it
+    write_atomically(path, add, alone=True)
+    assert names[0] == names[1]
+    assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -124,7 +124,7 @@ def check_ending(path: Path) -> None:
 
 
 def write_table(path: Path, columns: Sequence[Column], lines: Iterable[Line]) -> None:
-    """Writes a table, in the format that the ending of `path` says.
+    """Writes a table, in the format that the ending of `path` says; one process at a time may.
 
     Args:
         path: `.csv`, `.jsonl` or `.parquet`.
@@ -132,7 +132,7 @@ def write_table(path: Path, columns: Sequence[Column], lines: Iterable[Line]) ->
         lines: a value for each column, or None.
     """
     write = _WRITERS[path.suffix]
-    write_atomically(path, lambda target: write(target, columns, lines))
+    write_atomically(path, lambda target: write(target, columns, lines), alone=True)
 
 
 def _write_csv(path: Path, columns: Sequence[Column], lines: Iterable[Line]) -> None:
