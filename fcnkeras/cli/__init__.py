@@ -11,6 +11,7 @@ app = typer.Typer(
     epilog="With FCNKERAS_TRACEBACK=1 in the environment an error shows where it comes from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would take as long to load as all the rest
     add_completion=False,
 )
 app.command()(convert.convert)
